@@ -1,0 +1,22 @@
+"""Finds what comes along: `models/` and `data/` of a checkout, or the same folders inside an installed package."""
+
+from pathlib import Path
+
+__all__ = ["resource"]
+
+PACKAGE = Path(__file__).parent
+ROOTS = (PACKAGE / "shipped", PACKAGE.parent)  # a wheel's place, a checkout's place
+
+
+def resource(path: str | Path) -> Path:
+    """The file or folder that `path` names: the user's own if it exists, else the one that comes along.
+
+    `path` looks like "models/reasoner" or "data/articles.jsonl". Raises FileNotFoundError naming every place tried.
+    """
+    path = Path(path).expanduser()
+    candidates = [path] if path.is_absolute() else [path, *(root / path for root in ROOTS)]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    tried = ", ".join(str(candidate.absolute()) for candidate in candidates)
+    raise FileNotFoundError(f"{path} was not found; looked for {tried}. Give the path of a file or folder that exists")

@@ -1,0 +1,276 @@
+"""Gymnasium environments, one or many, with the place where each stands: what the next rollout goes on from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import TimeLimit
+
+from gymformer.rl.policy import check_masks
+from gymformer.rl.spaces import ObservationEncoder, one_as_batch
+from gymformer.seeding import derive_seed
+
+__all__ = ["EnvSource", "Envs", "Tick", "make_envs"]
+
+EnvSource = str | gym.Env | VectorEnv | Callable[[], gym.Env]
+Vectorization = Literal["auto", "native", "sync", "async"]
+
+
+@dataclass(slots=True)
+class Tick:
+    """What one step of B environments brought."""
+
+    rewards: np.ndarray  # (B,)
+    terminated: np.ndarray  # (B,) bool
+    truncated: np.ndarray  # (B,) bool
+    final_observations: dict[int, np.ndarray]  # env -> encoded last observation of the episode that ended, unless it is next
+    final_infos: dict[int, dict[str, Any]] = field(default_factory=dict)  # env -> the info of its episode's last step
+
+
+class OneEnv:
+    """One plain environment with the face of a vector of one that does not reset by itself.
+
+    It is six times as fast as a vector environment of one (benchmarks/README.md).
+    """
+
+    num_envs = 1
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+
+    def __init__(self, env: gym.Env):
+        self.env = env
+        self.single_observation_space, self.single_action_space = env.observation_space, env.action_space
+
+    def reset(self, *, seed: list[int] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=None if seed is None else seed[0])
+        return one_as_batch(self.single_observation_space, observation), info
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(self._action(actions[0]))
+        ends = np.array([terminated], dtype=bool), np.array([truncated], dtype=bool)
+        return one_as_batch(self.single_observation_space, observation), np.array([reward], np.float64), *ends, info
+
+    def _action(self, action: Any) -> Any:
+        """A plain int where the space is Discrete: user code appends and compares it."""
+        return int(action) if isinstance(self.single_action_space, gym.spaces.Discrete) else action
+
+    def close(self) -> None:
+        self.env.close()
+
+
+class Envs:
+    """B environments, the observation that each stands before, and the running statistics of its episode.
+
+    `make_envs` builds it; `collect` steps it. `observations` is (B, *shape) float32, encoded; `legal` (B, A) bool or None;
+    `phantom` (B,) bool marks the environments whose next step only resets them (autoreset mode NEXT_STEP).
+    """
+
+    def __init__(self, vector: VectorEnv | OneEnv, encoder: ObservationEncoder | None = None, num_logits: int | None = None,
+                 id: str = "environment"):  # fmt: skip
+        self.vector, self.id, self.num_envs = vector, id, vector.num_envs
+        self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
+        self.single_observation_space, self.single_action_space = self.observation_space, self.action_space
+        self.encoder = encoder or ObservationEncoder(self.observation_space)
+        self.mode: AutoresetMode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self.learn_statistics = True  # a normalising encoder learns from what is seen; off in evaluation
+        self._mask_method = _has_mask_method(vector)
+        self.observations: np.ndarray | None = None  # None until the first reset
+        self.raw_observations: Any = None
+        self.legal: np.ndarray | None = None
+        self.phantom = np.zeros(self.num_envs, bool)
+        self.episode_returns = np.zeros(self.num_envs)
+        self.episode_lengths = np.zeros(self.num_envs, np.int64)
+
+    def reset(self, seed: int) -> None:
+        """Every environment starts a new episode, with a seed of its own derived from `seed`; running ones are cut."""
+        seeds = [derive_seed(seed, "environment", i) for i in range(self.num_envs)]
+        # Environments computed as one array share one generator, hence one seed.
+        is_native = not isinstance(self.vector, OneEnv | SyncVectorEnv | AsyncVectorEnv)
+        observations, infos = self.vector.reset(seed=seeds[0] if is_native else seeds)
+        self.phantom = np.zeros(self.num_envs, bool)
+        self.episode_returns, self.episode_lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
+        self._stand(observations, infos)
+
+    def step(self, actions: np.ndarray) -> Tick:
+        """One step of every environment; ended ones are reset, at once or by the next step, as their mode has it."""
+        observations, rewards, terminated, truncated, infos = self.vector.step(actions)
+        tick = Tick(rewards, terminated, truncated, {})
+        ended = np.flatnonzero(terminated | truncated)
+        self.phantom = np.zeros(self.num_envs, bool)
+        if len(ended):
+            if self.mode is AutoresetMode.NEXT_STEP:  # the final observation is what the next tick reads
+                self.phantom[ended] = True
+                tick.final_infos = {b: _info_of(infos, b, self.vector) for b in ended}
+            elif self.mode is AutoresetMode.SAME_STEP:
+                tick.final_observations = {b: self._encode_one(infos["final_obs"][b]) for b in ended}
+                tick.final_infos = {b: _info_of(infos.get("final_info", {}), b, self.vector) for b in ended}
+            else:
+                encoded = self.encoder(observations)
+                tick.final_observations = {b: encoded[b].copy() for b in ended}  # the reset may overwrite the array
+                tick.final_infos = {b: _info_of(infos, b, self.vector) for b in ended}
+                mask = np.zeros(self.num_envs, bool)
+                mask[ended] = True
+                observations, reset_infos = self.vector.reset(options={"reset_mask": mask})
+                infos = reset_infos if self.num_envs == 1 else _merge_masks(infos, reset_infos, mask)
+        self._stand(observations, infos)
+        return tick
+
+    def close(self) -> None:
+        self.vector.close()
+
+    def _stand(self, observations: Any, infos: dict[str, Any]) -> None:
+        self.raw_observations = observations
+        self.observations = self.encoder(observations, learn=self.learn_statistics)
+        self.legal = self._legal(infos)
+
+    def _encode_one(self, observation: Any) -> np.ndarray:
+        return self.encoder(one_as_batch(self.observation_space, observation))[0]
+
+    def _legal(self, infos: dict[str, Any]) -> np.ndarray | None:
+        """(B, A) bool: which actions the environments allow now, from `info["action_mask"]` or `action_masks()`."""
+        if "action_mask" in infos:
+            masks = infos["action_mask"]
+            if isinstance(self.vector, OneEnv):
+                masks = [masks]
+            masks = np.stack([_flat_mask(mask) for mask in masks])
+            told = infos.get("_action_mask")
+            if told is not None:
+                masks[~told] = 1  # an environment that gave no mask allows everything
+        elif self._mask_method:
+            masks = self.vector.env.get_wrapper_attr("action_masks")() if isinstance(self.vector, OneEnv) \
+                else self.vector.call("action_masks")  # type: ignore[union-attr]  # fmt: skip
+            masks = np.stack([_flat_mask(mask) for mask in ([masks] if isinstance(self.vector, OneEnv) else masks)])
+        else:
+            return None
+        masks = masks.reshape(self.num_envs, -1).astype(bool)
+        masks[self.phantom] = True  # the state after the last action has no action to take
+        return check_masks(masks, self.num_envs, masks.shape[1])
+
+
+def _flat_mask(mask: Any) -> np.ndarray:
+    """One environment's mask as a vector: Tuple-shaped masks (MultiDiscrete) one component after another."""
+    if isinstance(mask, tuple | list) and len(mask) and np.ndim(mask[0]):
+        return np.concatenate([np.asarray(part).reshape(-1) for part in mask])
+    return np.asarray(mask).reshape(-1)
+
+
+def _merge_masks(infos: dict[str, Any], reset_infos: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+    """The step's infos with the action masks of the environments that were reset."""
+    if "action_mask" not in infos and "action_mask" not in reset_infos:
+        return infos
+    both = [i for i in (infos, reset_infos) if "action_mask" in i]
+    merged = np.array(both[0]["action_mask"])
+    told = np.array(both[0]["_action_mask"])
+    told[mask] = reset_infos["_action_mask"][mask] if "action_mask" in reset_infos else False
+    if "action_mask" in reset_infos:
+        merged[mask] = reset_infos["action_mask"][mask]
+    return {"action_mask": merged, "_action_mask": told}
+
+
+def _info_of(infos: dict[str, Any], index: int, vector: VectorEnv | OneEnv) -> dict[str, Any]:
+    """The info of one environment out of a vector's."""
+    if isinstance(vector, OneEnv):
+        return dict(infos)
+    result = {}
+    for key, value in infos.items():
+        told = infos.get(f"_{key}")
+        if told is not None and told[index]:
+            result[key] = _info_of(value, index, vector) if isinstance(value, dict) else value[index]
+    return result
+
+
+def _has_mask_method(vector: VectorEnv | OneEnv) -> bool:
+    match vector:
+        case OneEnv(env=env):
+            return env.has_wrapper_attr("action_masks")
+        case SyncVectorEnv():
+            return vector.envs[0].has_wrapper_attr("action_masks")
+        case AsyncVectorEnv():
+            probe = vector.env_fns[0]()
+            try:
+                return probe.has_wrapper_attr("action_masks")
+            finally:
+                probe.close()
+    return False
+
+
+def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None,
+              vectorization: Vectorization = "auto", autoreset_mode: AutoresetMode = AutoresetMode.DISABLED,
+              normalize_observations: bool = False) -> Envs:  # fmt: skip
+    """`num_envs` copies of an environment: a registered id, a callable that makes one, or (num_envs=1) an environment.
+
+    One environment is stepped plainly. Several are a vector: the environment's own where it registers one ("native"), else
+    one after another ("sync") or each in a process ("async"). `max_timesteps` truncates longer episodes. `autoreset_mode` is
+    for sync and async; a native vector has its own. A ready `gymnasium.vector.VectorEnv` is taken as it is.
+    """
+    if num_envs < 1:
+        raise ValueError(f"num_envs={num_envs}; at least 1 environment is needed")
+    if vectorization not in ("auto", "native", "sync", "async"):
+        raise ValueError(f'vectorization="{vectorization}" is not one of auto, native, sync, async')
+    vector, name = _vector(env, num_envs, env_kwargs or {}, max_timesteps, vectorization, autoreset_mode)
+    try:
+        encoder = ObservationEncoder(vector.single_observation_space, normalize=normalize_observations)
+        return Envs(vector, encoder, id=name)
+    except BaseException:
+        vector.close()
+        raise
+
+
+def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_timesteps: int | None,
+            vectorization: Vectorization, mode: AutoresetMode) -> tuple[VectorEnv | OneEnv, str]:  # fmt: skip
+    if isinstance(env, VectorEnv):
+        if num_envs not in (1, env.num_envs):
+            raise ValueError(f"num_envs={num_envs}, but the vector environment given holds {env.num_envs}; leave num_envs out")
+        return env, _name_of(env)
+    if isinstance(env, gym.Env):
+        if num_envs > 1:
+            raise ValueError(f"num_envs={num_envs} needs as many environments, but one instance ({env}) was given; give its id, "
+                             "or a callable that makes one")  # fmt: skip
+        if env_kwargs:
+            raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
+        return OneEnv(_limited(env, max_timesteps)), _name_of(env)
+    if callable(env):
+        make, name = (lambda: _limited(env(**env_kwargs), max_timesteps)), getattr(env, "__name__", "environment").strip("<>")
+    else:
+        steps = _step_limit(gym.spec(env).max_episode_steps, max_timesteps)
+        if num_envs > 1 and vectorization in ("auto", "native") and _has_native(env, vectorization):
+            native = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **_limit(steps), **env_kwargs)
+            return native, env
+        make, name = (lambda: gym.make(env, disable_env_checker=True, **_limit(steps), **env_kwargs)), env
+    if num_envs == 1:
+        return OneEnv(make()), name
+    make_vector = AsyncVectorEnv if vectorization == "async" else SyncVectorEnv
+    # Without `copy`, observations come in the vector's own array, which the rollout copies into its own anyway.
+    return make_vector([make] * num_envs, copy=False, autoreset_mode=mode), name
+
+
+def _has_native(env_id: str, vectorization: Vectorization) -> bool:
+    spec = gym.spec(env_id)
+    has = spec.vector_entry_point is not None and not spec.additional_wrappers
+    if vectorization == "native" and not has:
+        raise ValueError(f'{env_id} registers no vector version of its own; use vectorization="sync" or "async"')
+    # The environments on jax are compiled for an accelerator; asking for them by name is the user's choice, not "auto"'s.
+    return has and (vectorization == "native" or spec.entry_point is not None and "phys2d" not in str(spec.vector_entry_point))
+
+
+def _step_limit(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None and limit > 0), default=None)
+
+
+def _limit(steps: int | None) -> dict[str, int]:
+    return {} if steps is None else {"max_episode_steps": steps}
+
+
+def _limited(env: Any, max_timesteps: int | None) -> gym.Env:
+    """The environment, cut after `max_timesteps` unless it already ends sooner."""
+    if not isinstance(env, gym.Env):
+        raise TypeError(f"expected a gymnasium.Env, got {type(env).__name__} ({env!r}); give an id, an environment, or a callable "
+                        "without arguments that makes one")  # fmt: skip
+    own = env.spec.max_episode_steps if env.spec is not None else None
+    return TimeLimit(env, max_timesteps) if max_timesteps and (own is None or max_timesteps < own) else env
+
+
+def _name_of(env: gym.Env | VectorEnv) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__

@@ -1,0 +1,21 @@
+"""The errors that stop training, with what led there."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+__all__ = ["NonFiniteError", "RatioError"]
+
+
+class NonFiniteError(FloatingPointError):
+    """A NaN or an infinity in a reward, an observation, the loss or a gradient; `evidence` holds the arrays around it."""
+
+    def __init__(self, what: str, message: str, evidence: Mapping[str, np.ndarray | torch.Tensor]):
+        super().__init__(message)
+        self.what = what
+        self.evidence = {name: np.asarray(torch.as_tensor(value).detach().cpu()) for name, value in evidence.items()}
+
+
+class RatioError(RuntimeError):
+    """The update recomputed other log-probabilities than those that the rollout stored: π(a|s) / π_old(a|s) is not 1."""

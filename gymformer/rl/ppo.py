@@ -1,0 +1,237 @@
+"""Proximal policy optimisation: act, estimate advantages, and move the policy a small, clipped step at a time."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from gymformer.rl.advantages import gae
+from gymformer.rl.algorithm import Algorithm
+from gymformer.rl.batch import DecisionBatch, States, decision_index, minibatches, per_decision
+from gymformer.rl.errors import NonFiniteError, RatioError
+from gymformer.rl.networks import ActorNetwork, CriticNetwork
+from gymformer.rl.segment import Segment
+
+__all__ = ["PPO", "PPOBatch", "PPOConfig", "clipped_objective", "clipped_value_loss"]
+
+Schedule = Literal["constant", "linear"]
+
+
+@dataclass(frozen=True, slots=True)
+class PPOConfig:
+    """What PPO is told. A field that is None takes the value that suits the kind of problem (`for_control`)."""
+
+    lr_actor: float | None = None  # learning rate of the policy; control: 3e-4
+    lr_critic: float | None = None  # learning rate of the value function; control: 1e-3
+    gamma: float | None = None  # discount of a reward one decision later; control: 0.99
+    eps_clip: float = 0.2  # the ratio π/π_old is clipped to [1 - ε, 1 + ε]
+    update_epochs: int | None = None  # passes over a rollout; control: 10
+    minibatch_size: int | None = None  # decisions; -1 is the whole batch; control: 64
+    lam: float = 0.95  # λ of generalised advantage estimation
+    value_clip: float | None = None  # values move at most this far from V_old in one update; None: freely
+    value_coef: float = 0.5  # weight of the value loss
+    entropy_coef: float = 0.0  # weight of the entropy bonus
+    normalize_advantages: bool = True  # to mean 0 and standard deviation 1 in each minibatch
+    max_grad_norm: float | None = 0.5  # of the actor's and of the critic's gradient, each for itself; None: not clipped
+    target_kl: float | None = None  # the epochs stop once π has moved this far from π_old (nats); None: never
+    lr_schedule: Schedule = "constant"  # "linear": to 0 at the end of training
+    clip_schedule: Schedule = "constant"  # "linear": ε to 0 at the end of training
+
+    def __post_init__(self) -> None:
+        positive = {"lr_actor", "lr_critic", "eps_clip", "update_epochs", "value_clip", "max_grad_norm", "target_kl"}
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"PPOConfig.{name}={value}; it must be greater than 0"
+                                 + (", or None to leave it out" if name in ("value_clip", "max_grad_norm", "target_kl") else ""))  # fmt: skip
+        for name in ("gamma", "lam"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"PPOConfig.{name}={value}; it must lie in [0, 1]")
+        if self.minibatch_size is not None and self.minibatch_size != -1 and self.minibatch_size < 2:
+            raise ValueError(f"PPOConfig.minibatch_size={self.minibatch_size}; it must be at least 2, or -1 for the whole batch")
+        for name in ("value_coef", "entropy_coef"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"PPOConfig.{name}={getattr(self, name)}; it must not be negative")
+        for name in ("lr_schedule", "clip_schedule"):
+            if getattr(self, name) not in ("constant", "linear"):
+                raise ValueError(f'PPOConfig.{name}="{getattr(self, name)}"; it must be "constant" or "linear"')
+
+    def for_control(self) -> Self:
+        """The config with every None of a problem-dependent field replaced by the value for vectors of observations."""
+        defaults = {"lr_actor": 3e-4, "lr_critic": 1e-3, "gamma": 0.99, "update_epochs": 10, "minibatch_size": 64}
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+
+@dataclass(frozen=True, slots=True)
+class PPOBatch(DecisionBatch):
+    """N decisions, each (N, ...): what one update learns from."""
+
+    actions: Tensor
+    log_probs: Tensor  # of π_old, as the rollout stored them
+    advantages: Tensor
+    returns: Tensor  # targets of the critic, A_t + V_old(s_t)
+    values: Tensor  # V_old(s_t)
+    legal: Tensor | None
+
+
+class PPO(Algorithm):
+    """PPO-Clip (arXiv:1707.06347) for any actor and critic.
+
+    `generator` shuffles the minibatches. The actor must know its action distribution (`match_actions`, `for_spaces`).
+    """
+
+    def __init__(self, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig | None = None,
+                 generator: torch.Generator | None = None):  # fmt: skip
+        if actor.distribution is None:
+            raise ValueError("the actor has no action distribution yet; call match_actions(actor, env.action_space, "
+                             "observation_shape), or build it with MLPActorNetwork.for_spaces(env)")  # fmt: skip
+        self.actor, self.critic, self.generator = actor, critic, generator
+        self.config = (config or PPOConfig()).for_control()
+        groups = [{"params": _trainable(actor), "lr": self.config.lr_actor}, {"params": _trainable(critic), "lr": self.config.lr_critic}]
+        # eps 1e-5: "The 37 Implementation Details of PPO", detail 3. Fused: one kernel instead of a dozen per tensor.
+        self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
+
+    def update(self, segments: list[Segment]) -> dict[str, float]:
+        """Several epochs of gradient steps on the segments; returns the mean of each statistic over the steps."""
+        self._follow_schedules()
+        batch, stats = self.prepare(segments), []
+        for _ in range(self.config.update_epochs):
+            for minibatch in minibatches(batch, self.config.minibatch_size, self.generator):
+                stats.append(self.step(minibatch, is_first=not stats))
+                if self.config.target_kl is not None and stats[-1]["approx_kl"] > self.config.target_kl:
+                    return self._summary(batch, stats)
+        return self._summary(batch, stats)
+
+    @torch.no_grad()
+    def prepare(self, segments: list[Segment]) -> PPOBatch:
+        """One critic pass over all states gives V_old; from it A_t and the value targets A_t + V_old(s_t)."""
+        device = next(self.critic.parameters()).device
+        states = States.of(segments, device)
+        values = self.critic.evaluate(states)  # (S,), S = Σ (T+1)
+        per_segment = values.cpu().split([len(segment) + 1 for segment in segments])
+        advantages = torch.cat([
+            torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.config.gamma, self.config.lam))
+            for segment, v in zip(segments, per_segment, strict=True)
+        ]).to(device)  # fmt: skip
+        index = decision_index(segments).to(device)
+        legal = None if segments[0].legal is None else per_decision(segments, "legal", device)
+        return PPOBatch(states[index], per_decision(segments, "actions", device), per_decision(segments, "log_probs", device),
+                        advantages, advantages + values[index], values[index], legal)  # fmt: skip
+
+    def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, Tensor]:
+        """One gradient step on  -L_clip - c_e · entropy + c_v · value loss; returns statistics of the minibatch."""
+        outputs = self.actor.evaluate(batch.states)
+        log_probs, entropy = self.actor.distribution.log_probs_and_entropy(outputs, batch.actions, batch.legal)  # (N,), (N,)
+        log_ratio = log_probs - batch.log_probs
+        if is_first:
+            check_ratio_is_one(log_ratio)
+        advantages = normalized(batch.advantages) if self.config.normalize_advantages else batch.advantages
+        objective = clipped_objective(log_ratio, advantages, self.eps_clip).mean()
+        values = self.critic.evaluate(batch.states)  # (N,)
+        value_loss = clipped_value_loss(values, batch.values, batch.returns, self.config.value_clip).mean()
+        entropy = entropy.mean()
+        loss = self.config.value_coef * value_loss - objective - self.config.entropy_coef * entropy
+
+        self.optimizer.zero_grad()
+        loss.backward()
+        actor_norm, critic_norm = (self._clip_gradient(group["params"]) for group in self.optimizer.param_groups)
+        self._check_finite(loss, actor_norm, critic_norm, batch)
+        self.optimizer.step()
+        with torch.no_grad():
+            ratio = log_ratio.exp()
+            return {
+                "policy_loss": -objective.detach(),
+                "value_loss": value_loss.detach(),
+                "entropy": entropy.detach(),
+                "approx_kl": (ratio - 1 - log_ratio).mean(),  # k3, joschu.net/blog/kl-approx.html
+                "clip_fraction": ((ratio - 1).abs() > self.eps_clip).float().mean(),
+                "grad_norm_actor": actor_norm,
+                "grad_norm_critic": critic_norm,
+            }
+
+    @property
+    def eps_clip(self) -> float:
+        """ε as of now."""
+        return self.config.eps_clip * (1 - self.progress if self.config.clip_schedule == "linear" else 1)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"actor": self.actor, "critic": self.critic}
+
+    def state_dict(self) -> dict:
+        state = {"optimizer": self.optimizer.state_dict()}
+        return state if self.generator is None else state | {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.generator is not None:
+            self.generator.set_state(state["generator"])
+
+    def _follow_schedules(self) -> None:
+        remaining = 1 - self.progress if self.config.lr_schedule == "linear" else 1
+        for group, lr in zip(self.optimizer.param_groups, (self.config.lr_actor, self.config.lr_critic), strict=True):
+            group["lr"] = lr * remaining
+
+    def _clip_gradient(self, parameters: list[nn.Parameter]) -> Tensor:
+        """The norm of the gradient, before it is clipped."""
+        limit = self.config.max_grad_norm
+        return nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+
+    def _check_finite(self, loss: Tensor, actor_norm: Tensor, critic_norm: Tensor, batch: PPOBatch) -> None:
+        for what, value in (("loss", loss), ("gradient of the actor", actor_norm), ("gradient of the critic", critic_norm)):
+            if not torch.isfinite(value):
+                evidence = {name: getattr(batch, name) for name in ("actions", "log_probs", "advantages", "returns", "values")}
+                raise NonFiniteError(what, f"the {what} is {value.item()}; training stopped before the step that would have "
+                                     "destroyed the networks. Try lower learning rates, normalize_observations=True or "
+                                     "normalize_rewards=True", evidence | {"inputs": batch.states.inputs})  # fmt: skip
+
+    def _summary(self, batch: PPOBatch, stats: list[dict[str, Tensor]]) -> dict[str, float]:
+        means = {name: torch.stack([s[name] for s in stats]).mean().item() for name in stats[0]}
+        return means | {"explained_variance": explained_variance(batch.values, batch.returns), "gradient_steps": float(len(stats)),
+                        "lr_actor": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
+
+
+def _trainable(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def clipped_objective(log_ratio: Tensor, advantages: Tensor, eps: float) -> Tensor:
+    """L_t = min(ρ_t A_t, clip(ρ_t, 1-ε, 1+ε) A_t),  ρ_t = π(a_t|s_t) / π_old(a_t|s_t)  (arXiv:1707.06347, eq. 7).
+    All (N,); log_ratio is log ρ_t."""
+    ratio = log_ratio.exp()
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - eps, 1 + eps) * advantages)
+
+
+def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float | None) -> Tensor:
+    """max((V - R)², (V_old + clip(V - V_old, -c, c) - R)²), or (V - R)² where c is None. All (N,)
+    ("The 37 Implementation Details of PPO", detail 9)."""
+    loss = (values - returns).square()
+    if clip is None:
+        return loss
+    near = old_values + (values - old_values).clamp(-clip, clip)
+    return torch.maximum(loss, (near - returns).square())
+
+
+def normalized(advantages: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1, (N,); zeros where all are equal."""
+    centered = advantages - advantages.mean()
+    return centered / (centered.square().mean().sqrt() + 1e-8)
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """1 - Var(R - V) / Var(R): 1 is a perfect critic, 0 one no better than a constant. NaN-free: 0 where R is constant."""
+    variance = returns.var(correction=0)
+    return float(1 - (returns - values).var(correction=0) / variance) if variance > 1e-12 else 0.0
+
+
+def check_ratio_is_one(log_ratio: Tensor, tolerance: float = 1e-3) -> None:
+    """Raises RatioError if, before the first gradient step, the log-probabilities are not the ones that the rollout stored."""
+    worst = log_ratio.detach().abs().max().item()
+    if not worst <= tolerance:
+        raise RatioError(
+            f"before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities differ by "
+            f"{worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves differently in rollout "
+            "and update; the actor changed in between; actions were sampled with another mask or temperature than the update uses; "
+            "the network's outputs depend on what else is in the batch"
+        )

@@ -1,0 +1,175 @@
+"""Acting: B environments are stepped side by side, and what happened comes back as segments."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from gymformer.rl.envs import Envs, Tick
+from gymformer.rl.errors import NonFiniteError
+from gymformer.rl.networks import ActorNetwork, match_actions
+from gymformer.rl.policy import ActionDistribution
+from gymformer.rl.segment import Segment
+from gymformer.rl.spaces import RunningMoments
+
+__all__ = ["RewardNormalizer", "collect"]
+
+OnTick = Callable[[np.ndarray, Tick], bool]  # environment actions (B, ...), what came of them -> go on?
+
+
+class Tape:
+    """What B environments leave behind in T ticks: arrays (T, B, ...) that grow when T is not known beforehand."""
+
+    def __init__(self, capacity: int, envs: Envs, distribution: ActionDistribution):
+        b = envs.num_envs
+        self.observations = np.empty((capacity + 1, *envs.observations.shape), np.float32)
+        self.actions = np.empty((capacity, b, *distribution.action_shape), distribution.action_dtype)
+        self.log_probs = np.empty((capacity, b), np.float32)
+        self.rewards = np.empty((capacity, b), np.float64)
+        self.ends = np.zeros((capacity, b), np.uint8)  # 0: goes on, 1: truncated, 2: terminated
+        self.phantom = np.zeros((capacity, b), bool)
+        self.legal = None if envs.legal is None else np.empty((capacity, *envs.legal.shape), bool)
+
+    @property
+    def capacity(self) -> int:
+        return len(self.actions)
+
+    def grow(self) -> None:
+        """Room for twice as many ticks."""
+        for name, array in vars(self).items():
+            if array is not None:
+                setattr(self, name, np.concatenate([array, np.zeros_like(array[: self.capacity])]))
+
+
+@torch.no_grad()
+def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episodes: int | None = None,
+            generator: torch.Generator | None = None, on_tick: OnTick | None = None,
+            reward_normalizer: "RewardNormalizer | None" = None, seed: int = 0) -> list[Segment]:  # fmt: skip
+    """The segments of `steps` decisions in each environment, or of as many as it takes for `episodes` episodes to end.
+
+    Goes on where the last call stopped (the first one resets with `seed`). Segments whose episode ended come first, in the
+    order of their ends, then the pieces that were cut. `on_tick` sees every step and stops the rollout by returning False.
+    """
+    if (steps is None) == (episodes is None):
+        raise ValueError("collect needs either steps=... (decisions in each environment) or episodes=... (ended in all)")
+    if envs.observations is None:
+        envs.reset(seed)
+    if actor.distribution is None:
+        actor = match_actions(actor, envs.action_space, envs.encoder.shape)
+    distribution, device = actor.distribution, next(actor.parameters()).device
+    tape = Tape(steps or 128, envs, distribution)
+    final_observations, final_infos = {}, {}
+    ended, t = 0, 0
+    while (t < steps) if steps is not None else (ended < episodes):
+        if t == tape.capacity:
+            tape.grow()
+        tape.observations[t], tape.phantom[t] = envs.observations, envs.phantom
+        legal = None
+        if tape.legal is not None:
+            tape.legal[t] = envs.legal
+            legal = _legal_tensor(tape.legal[t], distribution, device)
+        outputs = actor(torch.from_numpy(tape.observations[t]).to(device))
+        sampled, log_probs = distribution.sample(outputs, generator, legal)
+        actions = sampled.cpu().numpy()
+        tape.actions[t], tape.log_probs[t] = actions, log_probs.cpu().numpy()
+        env_actions = distribution.to_env(actions)
+        tick = envs.step(env_actions)
+        tape.rewards[t] = tick.rewards
+        tape.ends[t] = np.where(tick.terminated, 2, tick.truncated)
+        ended += np.count_nonzero(tape.ends[t])
+        for b, observation in tick.final_observations.items():
+            final_observations[t, b] = observation
+        for b, info in tick.final_infos.items():
+            final_infos[t, b] = info
+        t += 1
+        if on_tick is not None and not on_tick(env_actions, tick):
+            break
+    if t == 0:
+        return []
+    tape.observations[t] = envs.observations
+    _check_finite(tape, t, envs)
+    if reward_normalizer is not None:
+        reward_normalizer.update(tape.rewards[:t], tape.ends[:t] > 0, tape.phantom[:t])
+    scale = 1.0 if reward_normalizer is None else reward_normalizer.scale
+    return _segments(tape, t, envs, final_observations, final_infos, scale)
+
+
+def _legal_tensor(legal: np.ndarray, distribution: ActionDistribution, device: torch.device) -> torch.Tensor:
+    if not distribution.takes_masks:
+        raise ValueError("the environment gives an action mask, but its actions are continuous; only discrete actions can be masked")
+    if legal.shape[1] != distribution.num_outputs:
+        raise ValueError(f"the environment's action mask has {legal.shape[1]} entries, but the policy has {distribution.num_outputs} "
+                         "logits; the mask needs one entry for each action")  # fmt: skip
+    return torch.from_numpy(legal).to(device)
+
+
+def _segments(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple[int, int], np.ndarray],
+              final_infos: dict[tuple[int, int], dict], scale: float) -> list[Segment]:  # fmt: skip
+    """Each environment's column cut at its episodes' ends. Fields are views of the tape's arrays where they can be."""
+    start = tape.phantom[0].astype(np.int64)  # a first tick that only reset is nobody's decision
+    segments = []
+
+    def cut(b: int, stop: int, rows: np.ndarray) -> Segment:
+        """Decisions start[b]..stop-1 of column b; the episode's running statistics take them in."""
+        span = slice(start[b], stop)
+        segment = Segment(rows, tape.actions[span, b], tape.log_probs[span, b], tape.rewards[span, b],
+                          terminated=bool(tape.ends[stop - 1, b] == 2), reward_scale=scale,
+                          legal=None if tape.legal is None else tape.legal[span, b])  # fmt: skip
+        envs.episode_returns[b] += segment.rewards.sum()
+        envs.episode_lengths[b] += len(segment)
+        return segment
+
+    for t, b in np.argwhere(tape.ends[:ticks]).tolist():
+        rows = tape.observations[start[b] : t + 2, b]
+        final = final_observations.get((t, b))
+        if final is not None:  # where the mode resets at once, the column goes on with the next episode
+            rows = np.concatenate([rows[:-1], final[None]])
+        segment = cut(b, t + 1, rows)
+        segment.episode_return, segment.episode_length = float(envs.episode_returns[b]), int(envs.episode_lengths[b])
+        segment.info = final_infos.get((t, b), {})
+        envs.episode_returns[b], envs.episode_lengths[b] = 0.0, 0
+        segments.append(segment)
+        start[b] = t + 1 if final is not None else t + 2
+    for b in range(envs.num_envs):
+        if start[b] < ticks:
+            segments.append(cut(b, ticks, tape.observations[start[b] : ticks + 1, b]))
+    return segments
+
+
+def _check_finite(tape: Tape, ticks: int, envs: Envs) -> None:
+    """Raises NonFiniteError naming the environment and the step if a reward or an observation is not finite."""
+    for what, array in (("reward", tape.rewards[:ticks]), ("observation", tape.observations[: ticks + 1])):
+        if np.isfinite(array).all():
+            continue
+        t, b = np.argwhere(~np.isfinite(array))[0][:2].tolist()
+        since = max(0, t - 8)
+        raise NonFiniteError(
+            what,
+            f"{envs.id} gave the {what} {array[t, b]} at step {t} of this rollout in environment {b}; training stopped "
+            "because nothing can be learned from it. Mend the environment, or wrap it so that it stays finite",
+            {"observations": tape.observations[since : t + 1, b], "actions": tape.actions[since : t + 1, b],
+             "rewards": tape.rewards[since : t + 1, b]},
+        )  # fmt: skip
+
+
+class RewardNormalizer:
+    """Divides rewards by the standard deviation of the running discounted return, so that returns are of order one
+    ("The 37 Implementation Details of PPO", detail on reward scaling; Engstrom et al., arXiv:2005.12729)."""
+
+    def __init__(self, gamma: float, num_envs: int):
+        self.gamma, self.moments, self.returns = gamma, RunningMoments(()), np.zeros(num_envs)
+
+    @property
+    def scale(self) -> float:
+        return float(1 / np.sqrt(self.moments.var + 1e-8))
+
+    def update(self, rewards: np.ndarray, ended: np.ndarray, phantom: np.ndarray) -> None:
+        """rewards, ended, phantom: (T, B)."""
+        for reward, end, skip in zip(rewards, ended, phantom, strict=True):
+            self.returns = self.returns * self.gamma + reward
+            self.moments.update(self.returns[~skip])
+            self.returns[end] = 0.0
+
+    def restart(self) -> None:
+        """All environments were cut and reset."""
+        self.returns[:] = 0.0

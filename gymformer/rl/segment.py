@@ -1,0 +1,45 @@
+"""Segment: what one episode, or a piece of one, leaves behind."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Segment"]
+
+
+@dataclass(slots=True)
+class Segment:
+    """T decisions in a row by one policy in one environment, and the state after the last.
+
+    A segment is a whole episode, or a piece that the rollout cut; then the next piece goes on where it stopped. Plain
+    arrays, so that a test can write one by hand and a worker can send one.
+    """
+
+    rows: np.ndarray  # (T+1, *observation_shape) float32: the states, the one after the last action included
+    actions: np.ndarray  # (T,) int64, (T, K) int64 or (T, D) float32, as the action distribution sampled them
+    log_probs: np.ndarray  # (T,) float32: log π_old(a_t|s_t) of the distribution that really sampled
+    rewards: np.ndarray  # (T,) what the environment paid; never overwritten
+    terminated: bool  # the environment ended the episode; otherwise V(s_T) is bootstrapped
+    legal: np.ndarray | None = None  # (T, A) bool: the actions that were legal, where the environment says so
+    penalties: np.ndarray | None = None  # (T,) added to the rewards for learning: KL to a reference, safety, ...
+    reward_scale: float = 1.0  # rewards are learned from in this unit (reward normalisation)
+    episode_return: float | None = None  # sum of the whole episode's rewards, where it ended here
+    episode_length: int | None = None  # decisions of the whole episode, where it ended here
+    group: int = 0  # the task that the episode belongs to
+    info: dict[str, Any] = field(default_factory=dict)  # the environment's last info, where the episode ended here
+
+    def __len__(self) -> int:
+        """T, the number of decisions."""
+        return len(self.actions)
+
+    @property
+    def ended(self) -> bool:
+        """The episode is over: terminated, or truncated by the environment. A piece that goes on has not ended."""
+        return self.episode_return is not None
+
+    @property
+    def learning_rewards(self) -> np.ndarray:
+        """(T,) (rewards + penalties) · reward_scale: what the algorithm learns from."""
+        rewards = np.asarray(self.rewards, dtype=np.float64)
+        return (rewards if self.penalties is None else rewards + self.penalties) * self.reward_scale
