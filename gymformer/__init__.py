@@ -1,0 +1,41 @@
+"""Any agent, from a two-layer network to a language model, learns in any Gymnasium environment through one loop."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gymformer.evaluation import evaluate as evaluate
+    from gymformer.presets import preset as preset
+    from gymformer.rl.agent import load_agent as load_agent
+    from gymformer.rl.common_nn import MLPActorNetwork as MLPActorNetwork
+    from gymformer.rl.common_nn import MLPCriticNetwork as MLPCriticNetwork
+    from gymformer.rl.envs import make_envs as make_envs
+    from gymformer.rl.ppo import PPO as PPO
+    from gymformer.rl.ppo import PPOConfig as PPOConfig
+    from gymformer.rl.rollouts import collect as collect
+    from gymformer.trainer.trainer import train_agent as train_agent
+
+# Where each public name lives. It is imported when it is first used: `import gymformer` alone loads neither torch nor files.
+_HOMES = {
+    "MLPActorNetwork": "gymformer.rl.common_nn",
+    "MLPCriticNetwork": "gymformer.rl.common_nn",
+    "PPO": "gymformer.rl.ppo",
+    "PPOConfig": "gymformer.rl.ppo",
+    "collect": "gymformer.rl.rollouts",
+    "evaluate": "gymformer.evaluation",
+    "load_agent": "gymformer.rl.agent",
+    "make_envs": "gymformer.rl.envs",
+    "preset": "gymformer.presets",
+    "train_agent": "gymformer.trainer.trainer",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gymformer' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

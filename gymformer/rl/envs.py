@@ -1,5 +1,6 @@
 """Gymnasium environments, one or many, with the place where each stands: what the next rollout goes on from."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,6 +24,9 @@ Vectorization = Literal["auto", "native", "sync", "async"]
 class Tick:
     """What one step of B environments brought."""
 
+    actions: np.ndarray  # (B, ...) as the environments took them
+    phantom: np.ndarray  # (B,) bool: the step only reset this environment; nothing of it is a decision
+    observations: Any  # what the actions were chosen for, as the environments gave it; None unless `Envs.keep_raw`
     rewards: np.ndarray  # (B,)
     terminated: np.ndarray  # (B,) bool
     truncated: np.ndarray  # (B,) bool
@@ -75,6 +79,7 @@ class Envs:
         self.encoder = encoder or ObservationEncoder(self.observation_space)
         self.mode: AutoresetMode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self.learn_statistics = True  # a normalising encoder learns from what is seen; off in evaluation
+        self.keep_raw = False  # ticks bring a copy of the raw observations, for those who look at them
         self._mask_method = _has_mask_method(vector)
         self.observations: np.ndarray | None = None  # None until the first reset
         self.raw_observations: Any = None
@@ -95,8 +100,10 @@ class Envs:
 
     def step(self, actions: np.ndarray) -> Tick:
         """One step of every environment; ended ones are reset, at once or by the next step, as their mode has it."""
+        # The vector may write the next observations into the same array.
+        before = copy.deepcopy(self.raw_observations) if self.keep_raw else None
         observations, rewards, terminated, truncated, infos = self.vector.step(actions)
-        tick = Tick(rewards, terminated, truncated, {})
+        tick = Tick(actions, self.phantom, before, rewards, terminated, truncated, {})
         ended = np.flatnonzero(terminated | truncated)
         self.phantom = np.zeros(self.num_envs, bool)
         if len(ended):
@@ -241,9 +248,15 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
         make, name = (lambda: gym.make(env, disable_env_checker=True, **_limit(steps), **env_kwargs)), env
     if num_envs == 1:
         return OneEnv(make()), name
-    make_vector = AsyncVectorEnv if vectorization == "async" else SyncVectorEnv
     # Without `copy`, observations come in the vector's own array, which the rollout copies into its own anyway.
-    return make_vector([make] * num_envs, copy=False, autoreset_mode=mode), name
+    if vectorization == "async":
+        return AsyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode), name
+    vector = SyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
+    if len({id(one.unwrapped) for one in vector.envs}) < num_envs:
+        vector.close()
+        raise ValueError(f"{name} gave the same environment more than once, but {num_envs} are needed; make a new one at every call, "
+                         "or use num_envs=1")  # fmt: skip
+    return vector, name
 
 
 def _has_native(env_id: str, vectorization: Vectorization) -> bool:

@@ -1,6 +1,8 @@
 """Proximal policy optimisation: act, estimate advantages, and move the policy a small, clipped step at a time."""
 
+import math
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Literal, Self
 
 import torch
@@ -11,6 +13,7 @@ from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.batch import DecisionBatch, States, decision_index, minibatches, per_decision
 from gymformer.rl.errors import NonFiniteError, RatioError
 from gymformer.rl.networks import ActorNetwork, CriticNetwork
+from gymformer.rl.optim import PackedAdam
 from gymformer.rl.segment import Segment
 
 __all__ = ["PPO", "PPOBatch", "PPOConfig", "clipped_objective", "clipped_value_loss"]
@@ -89,9 +92,8 @@ class PPO(Algorithm):
                              "observation_shape), or build it with MLPActorNetwork.for_spaces(env)")  # fmt: skip
         self.actor, self.critic, self.generator = actor, critic, generator
         self.config = (config or PPOConfig()).for_control()
-        groups = [{"params": _trainable(actor), "lr": self.config.lr_actor}, {"params": _trainable(critic), "lr": self.config.lr_critic}]
-        # eps 1e-5: "The 37 Implementation Details of PPO", detail 3. Fused: one kernel instead of a dozen per tensor.
-        self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
+        # One optimiser for each network; for both together where they share parameters, or the trunk would step twice.
+        self.optimizers = [PackedAdam(parameters, lr, self.config.max_grad_norm) for parameters, lr in self._groups()]
 
     def update(self, segments: list[Segment]) -> dict[str, float]:
         """Several epochs of gradient steps on the segments; returns the mean of each statistic over the steps."""
@@ -120,7 +122,7 @@ class PPO(Algorithm):
         return PPOBatch(states[index], per_decision(segments, "actions", device), per_decision(segments, "log_probs", device),
                         advantages, advantages + values[index], values[index], legal)  # fmt: skip
 
-    def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, Tensor]:
+    def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, float]:
         """One gradient step on  -L_clip - c_e · entropy + c_v · value loss; returns statistics of the minibatch."""
         outputs = self.actor.evaluate(batch.states)
         log_probs, entropy = self.actor.distribution.log_probs_and_entropy(outputs, batch.actions, batch.legal)  # (N,), (N,)
@@ -132,24 +134,28 @@ class PPO(Algorithm):
         values = self.critic.evaluate(batch.states)  # (N,)
         value_loss = clipped_value_loss(values, batch.values, batch.returns, self.config.value_clip).mean()
         entropy = entropy.mean()
-        loss = self.config.value_coef * value_loss - objective - self.config.entropy_coef * entropy
-
-        self.optimizer.zero_grad()
-        loss.backward()
-        actor_norm, critic_norm = (self._clip_gradient(group["params"]) for group in self.optimizer.param_groups)
-        self._check_finite(loss, actor_norm, critic_norm, batch)
-        self.optimizer.step()
+        loss = self.config.value_coef * value_loss - objective
+        if self.config.entropy_coef:
+            loss = loss - self.config.entropy_coef * entropy
+        norms = self._descend(loss, batch)
         with torch.no_grad():
-            ratio = log_ratio.exp()
-            return {
-                "policy_loss": -objective.detach(),
-                "value_loss": value_loss.detach(),
-                "entropy": entropy.detach(),
-                "approx_kl": (ratio - 1 - log_ratio).mean(),  # k3, joschu.net/blog/kl-approx.html
-                "clip_fraction": ((ratio - 1).abs() > self.eps_clip).float().mean(),
-                "grad_norm_actor": actor_norm,
-                "grad_norm_critic": critic_norm,
-            }
+            change = log_ratio.exp() - 1
+            stats = (-objective, value_loss, entropy, (change - log_ratio).mean(), (change.abs() > self.eps_clip).float().mean())
+        names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")  # approx_kl: k3, joschu.net/blog/kl-approx.html
+        return dict(zip(names, torch.stack(stats).tolist(), strict=True)) | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
+
+    def _descend(self, loss: Tensor, batch: PPOBatch) -> list[float]:
+        """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
+        parameters = [optimizer.parameters for optimizer in self.optimizers]
+        gradients = torch.autograd.grad(loss, list(chain(*parameters)), allow_unused=True, materialize_grads=True)
+        counts = iter(gradients)
+        clipped = [o.clip(tuple(islice(counts, len(o.parameters)))) for o in self.optimizers]
+        norms = [norm for _, norm in clipped]
+        if not math.isfinite(sum(norms)):
+            raise self._non_finite(loss.item(), norms, batch)
+        for optimizer, (gradient, _) in zip(self.optimizers, clipped, strict=True):
+            optimizer.step(gradient)
+        return norms
 
     @property
     def eps_clip(self) -> float:
@@ -160,40 +166,39 @@ class PPO(Algorithm):
         return {"actor": self.actor, "critic": self.critic}
 
     def state_dict(self) -> dict:
-        state = {"optimizer": self.optimizer.state_dict()}
-        return state if self.generator is None else state | {"generator": self.generator.get_state()}
+        state = {f"optimizer{i}": optimizer.state_dict() for i, optimizer in enumerate(self.optimizers)}
+        return state if self.generator is None else state | {"generator": {"state": self.generator.get_state()}}
 
     def load_state_dict(self, state: dict) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        for i, optimizer in enumerate(self.optimizers):
+            optimizer.load_state_dict(state[f"optimizer{i}"])
         if self.generator is not None:
-            self.generator.set_state(state["generator"])
+            self.generator.set_state(state["generator"]["state"])
+
+    def _groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Trainable parameters and their learning rate: actor's and critic's, or all together where they share some."""
+        actor, critic = ([p for p in network.parameters() if p.requires_grad] for network in (self.actor, self.critic))
+        own = [p for p in critic if all(p is not q for q in actor)]
+        if len(own) < len(critic):
+            return [(actor + own, self.config.lr_actor)]
+        return [(actor, self.config.lr_actor), (critic, self.config.lr_critic)]
 
     def _follow_schedules(self) -> None:
         remaining = 1 - self.progress if self.config.lr_schedule == "linear" else 1
-        for group, lr in zip(self.optimizer.param_groups, (self.config.lr_actor, self.config.lr_critic), strict=True):
-            group["lr"] = lr * remaining
+        for optimizer, lr in zip(self.optimizers, (self.config.lr_actor, self.config.lr_critic), strict=False):
+            optimizer.lr = lr * remaining
 
-    def _clip_gradient(self, parameters: list[nn.Parameter]) -> Tensor:
-        """The norm of the gradient, before it is clipped."""
-        limit = self.config.max_grad_norm
-        return nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+    def _non_finite(self, loss: float, norms: list[float], batch: PPOBatch) -> NonFiniteError:
+        what = "gradient" if math.isfinite(loss) else "loss"
+        evidence = {name: getattr(batch, name) for name in ("actions", "log_probs", "advantages", "returns", "values")}
+        return NonFiniteError(what, f"the {what} is not finite (loss {loss}, gradient norms {norms}); training stopped before the "
+                              "step that would have destroyed the networks. Try lower learning rates, "
+                              "normalize_observations=True or normalize_rewards=True", evidence | {"inputs": batch.states.inputs})  # fmt: skip
 
-    def _check_finite(self, loss: Tensor, actor_norm: Tensor, critic_norm: Tensor, batch: PPOBatch) -> None:
-        for what, value in (("loss", loss), ("gradient of the actor", actor_norm), ("gradient of the critic", critic_norm)):
-            if not torch.isfinite(value):
-                evidence = {name: getattr(batch, name) for name in ("actions", "log_probs", "advantages", "returns", "values")}
-                raise NonFiniteError(what, f"the {what} is {value.item()}; training stopped before the step that would have "
-                                     "destroyed the networks. Try lower learning rates, normalize_observations=True or "
-                                     "normalize_rewards=True", evidence | {"inputs": batch.states.inputs})  # fmt: skip
-
-    def _summary(self, batch: PPOBatch, stats: list[dict[str, Tensor]]) -> dict[str, float]:
-        means = {name: torch.stack([s[name] for s in stats]).mean().item() for name in stats[0]}
+    def _summary(self, batch: PPOBatch, stats: list[dict[str, float]]) -> dict[str, float]:
+        means = {name: sum(s[name] for s in stats) / len(stats) for name in stats[0]}
         return means | {"explained_variance": explained_variance(batch.values, batch.returns), "gradient_steps": float(len(stats)),
-                        "lr_actor": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
-
-
-def _trainable(network: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+                        "lr_actor": self.optimizers[0].lr}  # fmt: skip
 
 
 def clipped_objective(log_ratio: Tensor, advantages: Tensor, eps: float) -> Tensor:

@@ -14,7 +14,7 @@ from gymformer.rl.spaces import RunningMoments
 
 __all__ = ["RewardNormalizer", "collect"]
 
-OnTick = Callable[[np.ndarray, Tick], bool]  # environment actions (B, ...), what came of them -> go on?
+OnTick = Callable[[Tick], bool]  # sees each step of the environments; False stops the rollout
 
 
 class Tape:
@@ -72,8 +72,7 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
         sampled, log_probs = distribution.sample(outputs, generator, legal)
         actions = sampled.cpu().numpy()
         tape.actions[t], tape.log_probs[t] = actions, log_probs.cpu().numpy()
-        env_actions = distribution.to_env(actions)
-        tick = envs.step(env_actions)
+        tick = envs.step(distribution.to_env(actions))
         tape.rewards[t] = tick.rewards
         tape.ends[t] = np.where(tick.terminated, 2, tick.truncated)
         ended += np.count_nonzero(tape.ends[t])
@@ -82,7 +81,7 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
         for b, info in tick.final_infos.items():
             final_infos[t, b] = info
         t += 1
-        if on_tick is not None and not on_tick(env_actions, tick):
+        if on_tick is not None and not on_tick(tick):
             break
     if t == 0:
         return []

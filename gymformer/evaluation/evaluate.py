@@ -1,0 +1,94 @@
+"""Many episodes of one agent in one environment."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from gymformer.device import threads_for
+from gymformer.evaluation.metrics import bootstrap_interval
+from gymformer.rl.agent import TrainedAgent
+from gymformer.rl.envs import Envs, EnvSource, make_envs
+from gymformer.seeding import derive_seed
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Returns and lengths of N episodes, and what they say of the mean."""
+
+    returns: list[float]
+    lengths: list[int]
+    mean: float
+    interval: tuple[float, float]  # 95%, bootstrap
+    std: float
+    success_rate: float | None  # share of episodes at or above the environment's threshold, where it names one
+    threshold: float | None
+    greedy: bool
+    seed: int
+
+    def __str__(self) -> str:
+        how = "greedy" if self.greedy else "sampled"
+        success = "" if self.success_rate is None else f", {self.success_rate:.0%} of episodes at {self.threshold:g} or more"
+        low, high = self.interval
+        return f"mean return {self.mean:.1f} (95% interval {low:.1f} to {high:.1f}) over {len(self.returns)} {how} episodes{success}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int = 100, greedy: bool = False, seed: int = 0,
+             num_envs: int | None = None, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None) -> Evaluation:  # fmt: skip
+    """`episodes` episodes of the sampled (or greedy) policy; env None: the environment that the agent was trained in.
+
+    Every environment of the vector plays the same number of episodes: the first to end would be the short ones.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes}; at least 1 is needed")
+    env = env if env is not None else agent.env_id
+    if env is None:
+        raise ValueError("this agent does not know its environment; name it: evaluate(agent, env)")
+    # A divisor of `episodes`, so that all environments play equally many.
+    count = num_envs or (1 if isinstance(env, gym.Env) else max(n for n in range(1, 17) if episodes % n == 0))
+    envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps)
+    try:
+        if envs.observation_space != agent.observation_space:
+            raise ValueError(f"the agent reads {agent.observation_space}, but {envs.id} gives {envs.observation_space}; evaluate it in the "
+                             f"environment that it was trained in ({agent.env_id})")  # fmt: skip
+        envs.encoder, envs.learn_statistics = agent.encoder, False
+        with threads_for(next(agent.actor.parameters()).device, agent.actor):
+            returns, lengths = _play(agent, envs, -(-episodes // envs.num_envs), greedy, seed)
+    finally:
+        if not isinstance(env, gym.Env | gym.vector.VectorEnv):
+            envs.close()
+    returns, lengths = returns[:episodes], lengths[:episodes]
+    threshold = _threshold(envs.id)
+    return Evaluation(returns, lengths, float(np.mean(returns)), bootstrap_interval(returns), float(np.std(returns)),
+                      None if threshold is None else float(np.mean([r >= threshold for r in returns])), threshold, greedy, seed)  # fmt: skip
+
+
+def _play(agent: TrainedAgent, envs: Envs, quota: int, greedy: bool, seed: int) -> tuple[list[float], list[int]]:
+    """The first `quota` episodes of every environment, in the order of (episode, environment)."""
+    generator = torch.Generator(next(agent.actor.parameters()).device).manual_seed(derive_seed(seed, "actions"))
+    envs.reset(derive_seed(seed, "episodes"))
+    done: list[list[tuple[float, int]]] = [[] for _ in range(envs.num_envs)]
+    returns, lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, np.int64)
+    while min(map(len, done)) < quota:
+        phantom = envs.phantom
+        actions = agent.act_batch(envs.observations, greedy=greedy, legal=envs.legal, generator=generator)
+        tick = envs.step(actions)
+        returns += tick.rewards
+        lengths += ~phantom
+        for b in np.flatnonzero(tick.terminated | tick.truncated):
+            done[b].append((float(returns[b]), int(lengths[b])))
+            returns[b], lengths[b] = 0.0, 0
+    played = [done[b][i] for i in range(quota) for b in range(envs.num_envs)]
+    return [r for r, _ in played], [n for _, n in played]
+
+
+def _threshold(env_id: str) -> float | None:
+    spec = gym.registry.get(env_id)
+    return None if spec is None else spec.reward_threshold

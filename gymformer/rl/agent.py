@@ -1,0 +1,148 @@
+"""A trained agent: what it needs to act, saved as a plain folder and rebuilt from it."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from gymformer.files import read_json, sha256, verify, write_file, write_json
+from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
+from gymformer.rl.networks import ActorNetwork, CriticNetwork, Recompute, match_actions, match_critic
+from gymformer.rl.policy import check_masks
+from gymformer.rl.space_json import space_from_json, space_to_json
+from gymformer.rl.spaces import ObservationEncoder, one_as_batch
+
+__all__ = ["TrainedAgent", "load_agent"]
+
+FORMAT, VERSION = "gymformer-agent", 1
+REBUILT = {"MLPActorNetwork": MLPActorNetwork, "MLPCriticNetwork": MLPCriticNetwork}
+
+
+class TrainedAgent:
+    """An actor, the critic that it was trained with, and the encoder of its observations.
+
+    `agent.act(observation)` takes and returns what the environment gives and takes.
+    """
+
+    def __init__(self, actor: ActorNetwork, critic: CriticNetwork | None, encoder: ObservationEncoder, action_space: gym.Space,
+                 env_id: str | None = None):  # fmt: skip
+        self.actor, self.critic, self.encoder, self.action_space, self.env_id = actor, critic, encoder, action_space, env_id
+
+    @property
+    def observation_space(self) -> gym.Space:
+        return self.encoder.space
+
+    def act(self, observation: Any, *, greedy: bool = False, action_mask: np.ndarray | None = None,
+            generator: torch.Generator | None = None) -> Any:  # fmt: skip
+        """An action for one observation: sampled from the policy, or its likeliest (`greedy`)."""
+        encoded = self.encoder(one_as_batch(self.encoder.space, observation))
+        legal = None if action_mask is None else check_masks(action_mask, 1, self.actor.distribution.num_outputs)
+        action = self.act_batch(encoded, greedy=greedy, legal=legal, generator=generator)[0]
+        return int(action) if isinstance(self.action_space, gym.spaces.Discrete) else action
+
+    @torch.no_grad()
+    def act_batch(self, encoded: np.ndarray, *, greedy: bool = False, legal: np.ndarray | None = None,
+                  generator: torch.Generator | None = None) -> np.ndarray:  # fmt: skip
+        """Actions in the environment's terms for B encoded observations (B, *shape); legal: (B, A) bool."""
+        device, distribution = next(self.actor.parameters()).device, self.actor.distribution
+        mask = None if legal is None else torch.from_numpy(legal).to(device)
+        outputs = self.actor(torch.from_numpy(np.ascontiguousarray(encoded)).to(device))
+        sampled = distribution.mode(outputs, mask) if greedy else distribution.sample(outputs, generator, mask)[0]
+        return distribution.to_env(sampled.cpu().numpy())
+
+    @torch.no_grad()
+    def value(self, observation: Any) -> float:
+        """The critic's V(s)."""
+        if self.critic is None:
+            raise ValueError("this agent has no critic; it was saved without one")
+        encoded = self.encoder(one_as_batch(self.encoder.space, observation))
+        return self.critic(torch.from_numpy(encoded).to(next(self.critic.parameters()).device)).item()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every number the agent holds, by name."""
+        tensors = {f"actor.{name}": value for name, value in self.actor.state_dict().items()}
+        if self.critic is not None:
+            tensors |= {f"critic.{name}": value for name, value in self.critic.state_dict().items()}
+        if self.encoder.moments is not None:
+            tensors |= {f"observations.{k}": torch.from_numpy(v) for k, v in self.encoder.moments.state().items()}
+        return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+
+    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Takes over the values of `tensors()`. Raises ValueError for missing or superfluous names and other shapes."""
+        own = self.tensors()
+        wrong = sorted(set(own) ^ set(tensors)) or [n for n in own if own[n].shape != tensors[n].shape]
+        if wrong:
+            raise ValueError(f"the saved tensors do not fit this agent; the first that differs is {wrong[0]!r}. Build the networks with "
+                             "the sizes that they were saved with")  # fmt: skip
+        parts: dict[str, dict[str, torch.Tensor]] = {"actor": {}, "critic": {}, "observations": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.actor.load_state_dict(parts["actor"])
+        if self.critic is not None:
+            self.critic.load_state_dict(parts["critic"])
+        if self.encoder.moments is not None:
+            self.encoder.moments.load({k: v.numpy() for k, v in parts["observations"].items()})
+
+    def save_pretrained(self, path: str | Path) -> Path:
+        """Writes config.json and model.safetensors; no pickle. A folder that holds an agent already is overwritten."""
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
+            raise FileExistsError(f"{folder} exists and is not an agent's folder; give a folder that is new or empty")
+        model = safetensors.torch.save(self.tensors())
+        config = {
+            "format": FORMAT, "version": VERSION, "env": self.env_id,
+            "observation_space": space_to_json(self.observation_space), "action_space": space_to_json(self.action_space),
+            "normalize_observations": self.encoder.moments is not None,
+            "actor": _describe(self.actor), "critic": None if self.critic is None else _describe(self.critic),
+            "sha256": {"model.safetensors": sha256(model)},
+        }  # fmt: skip
+        write_file(folder / "model.safetensors", model)
+        write_json(folder / "config.json", config)
+        return folder
+
+
+def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.Module | None = None,
+               device: str | torch.device = "cpu") -> TrainedAgent:  # fmt: skip
+    """The agent saved in a folder (its own, or a training run's). The networks that gymformer brings are rebuilt from the
+    folder; a module of your own, which no folder can describe without running code, is passed in as `actor` or `critic`."""
+    folder = Path(path)
+    if not (folder / "config.json").is_file() or "format" not in read_json(folder / "config.json"):
+        folder = folder / "agent"
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{path} holds no agent: neither it nor {folder} has a config.json of format {FORMAT!r}. Give the folder "
+                                "that agent.save_pretrained wrote, or a training run's")  # fmt: skip
+    config = read_json(folder / "config.json")
+    if config.get("format") != FORMAT or config.get("version") != VERSION:
+        raise ValueError(f"{folder} is of format {config.get('format')!r}, version {config.get('version')!r}; this gymformer reads "
+                         f"{FORMAT!r}, version {VERSION}. Load it with the gymformer that wrote it")  # fmt: skip
+    verify(folder, config["sha256"])
+    encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])
+    action_space = space_from_json(config["action_space"])
+    built_actor = match_actions(_rebuild(config["actor"], actor, "actor", folder), action_space, encoder.shape)
+    built_critic = None
+    if config["critic"] is not None:
+        built_critic = match_critic(_rebuild(config["critic"], critic, "critic", folder), encoder.shape)
+    agent = TrainedAgent(built_actor.to(device), built_critic and built_critic.to(device), encoder, action_space, config["env"])
+    agent.load_tensors(safetensors.torch.load((folder / "model.safetensors").read_bytes()))
+    return agent
+
+
+def _describe(network: nn.Module) -> dict[str, Any]:
+    inner = network.module if isinstance(network, Recompute) else network
+    if type(network).__name__ in REBUILT:
+        return {"class": type(network).__name__, "config": network.config}  # type: ignore[attr-defined]
+    return {"class": type(inner).__qualname__, "config": None}
+
+
+def _rebuild(description: dict[str, Any], given: nn.Module | None, name: str, folder: Path) -> nn.Module:
+    if given is not None:
+        return given
+    if description["class"] in REBUILT and description["config"] is not None:
+        return REBUILT[description["class"]](**description["config"])
+    raise ValueError(f"the {name} in {folder} is a module of your own ({description['class']}); build it and pass it: "
+                     f"load_agent({str(folder)!r}, {name}=...)")  # fmt: skip

@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM end training after saving; a second one ends it at once."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["Interruption", "interruptible"]
+
+
+class Interruption:
+    """Whether a signal has asked training to end."""
+
+    requested = False
+
+
+@contextlib.contextmanager
+def interruptible(say: Callable[[str], None]) -> Iterator[Interruption]:
+    """Inside, SIGINT and SIGTERM set `requested`; the second one acts as it did before. Only the main thread gets signals:
+    in another one this does nothing."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    before: dict[int, Any] = {}
+
+    def handle(number: int, frame: Any) -> None:
+        interruption.requested = True
+        for known, handler in before.items():
+            signal.signal(known, handler)
+        say(f"{signal.Signals(number).name}: saving and ending; once more ends at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, handle)
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
