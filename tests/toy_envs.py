@@ -10,7 +10,7 @@ from gymnasium import spaces
 class Wanderer(gym.Env):
     """Random episodes of 1 to `longest` steps, some terminated, some truncated; a step after the end raises.
 
-    Observation: who this copy is (drawn from its seed), the episode's number, the step, the last action, a random number.
+    Observation: who this copy is (drawn from its seed), the episode's number, the step, the last action, a draw.
     With `in_place`, every observation is the same array, changed.
     """
 
@@ -23,9 +23,12 @@ class Wanderer(gym.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
         if seed is not None:
-            self.who, self.episode = int(self.np_random.integers(1_000_000)), 0
+            self.who, self.episode = self.np_random.random(), 0
         self.episode += 1
-        self.length, self.terminates = int(self.np_random.integers(1, self.longest + 1)), bool(self.np_random.integers(2))
+        self.length, self.terminates = (
+            int(self.np_random.integers(1, self.longest + 1)),
+            bool(self.np_random.integers(2)),
+        )
         self.t, self.action = 0, -1
         return self.look(), {"t": 0}
 
@@ -46,7 +49,7 @@ class Wanderer(gym.Env):
 
 
 class Masked(gym.Env):
-    """Two of four actions are legal at each step t: t and t + 1 (mod 4); an illegal one raises. In the last state, none is.
+    """Two of four actions are legal at step t: t and t + 1 (mod 4); an illegal one raises. In the last state none is.
 
     `source` says who tells: "info" always, "steps" only the info of `step`, "reset" only the info of `reset`, "odd" the
     info of odd steps (even ones allow everything), "method" `action_masks()`.
@@ -67,10 +70,14 @@ class Masked(gym.Env):
         return mask
 
     def told(self) -> bool:
-        return {"info": True, "steps": self.t > 0, "reset": self.t == 0, "odd": self.t % 2 == 1, "method": True}[self.source]
+        return {"info": True, "steps": self.t > 0, "reset": self.t == 0, "odd": self.t % 2 == 1, "method": True}[
+            self.source
+        ]
 
     def look(self):
-        return np.array([self.t], np.float32), {"action_mask": self.mask()} if self.told() and self.source != "method" else {}
+        return np.array([self.t], np.float32), {
+            "action_mask": self.mask()
+        } if self.told() and self.source != "method" else {}
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -149,8 +149,8 @@ class Envs:
             masks = self.vector.env.get_wrapper_attr("action_masks")() if isinstance(self.vector, OneEnv) \
                 else self.vector.call("action_masks")  # type: ignore[union-attr]  # fmt: skip
             masks = np.stack([_flat_mask(mask) for mask in ([masks] if isinstance(self.vector, OneEnv) else masks)])
-        else:
-            return None
+        else:  # who gives masks now and then allows everything in between
+            return None if self.legal is None else np.ones_like(self.legal)
         masks = masks.reshape(self.num_envs, -1).astype(bool)
         masks[self.phantom] = True  # the state after the last action has no action to take
         return check_masks(masks, self.num_envs, masks.shape[1])

@@ -62,7 +62,8 @@ class RecomputeCritic(CriticNetwork):
         self.module = module
 
     def forward(self, state: Tensor) -> Tensor:
-        return self.module(state).reshape(len(state))
+        values = self.module(state)
+        return values.squeeze(-1) if values.ndim == 2 else values
 
     def evaluate(self, states: States) -> Tensor:
         return self.forward(states.inputs)
@@ -87,10 +88,7 @@ def match_actions(actor: nn.Module, action_space: gym.Space, observation_shape: 
 def match_critic(critic: nn.Module, observation_shape: tuple[int, ...]) -> CriticNetwork:
     """The critic, any other module wrapped. Raises ValueError where it does not give one value for each observation."""
     critic = critic if isinstance(critic, CriticNetwork) else RecomputeCritic(critic)
-    try:
-        values = _probe(critic, observation_shape, "critic")
-    except RuntimeError as error:
-        raise ValueError(f"the critic must map observations (2, *{observation_shape}) to 2 values: {error}") from error
+    values = _probe(critic, observation_shape, "critic")
     if values.shape != (2,):
         raise ValueError(f"the critic gave values of shape {tuple(values.shape)} for 2 observations; expected (2,)")
     return critic

@@ -96,7 +96,7 @@ class MultiCategorical(ActionDistribution):
         return torch.stack(log_probs, dim=-1).sum(-1), torch.stack(entropies, dim=-1).sum(-1)
 
     def to_env(self, actions):
-        return actions.reshape(-1, *self.shape) + self.start
+        return (actions.reshape(-1, *self.shape) + self.start).astype(self.start.dtype)
 
 
 class DiagonalGaussian(ActionDistribution):
@@ -113,11 +113,12 @@ class DiagonalGaussian(ActionDistribution):
 
     def __init__(self, low: np.ndarray, high: np.ndarray, log_std: float = 0.0, state_dependent_std: bool = False):
         super().__init__()
-        self.low, self.high = np.asarray(low, np.float32), np.asarray(high, np.float32)
-        bounded = np.isfinite(self.low) & np.isfinite(self.high)
+        self.low, self.high = np.asarray(low), np.asarray(high)  # of the space's own type, which `to_env` gives
+        low, high = self.low.astype(np.float32), self.high.astype(np.float32)
+        bounded = np.isfinite(low) & np.isfinite(high)
         with np.errstate(invalid="ignore"):  # inf - inf where there are no bounds
-            self.center = np.where(bounded, self.low / 2 + self.high / 2, 0).astype(np.float32)
-            self.scale = np.where(bounded, self.high / 2 - self.low / 2, 1).astype(np.float32)
+            self.center = np.where(bounded, low / 2 + high / 2, 0).astype(np.float32)
+            self.scale = np.where(bounded, high / 2 - low / 2, 1).astype(np.float32)
         self.dim = self.low.size
         self.action_shape = (self.dim,)
         self.num_outputs = 2 * self.dim if state_dependent_std else self.dim
@@ -155,7 +156,7 @@ class DiagonalGaussian(ActionDistribution):
                                      "causes are a learning rate that is too high and unbounded observations (try "
                                      "normalize_observations=True)")  # fmt: skip
         in_units = actions.reshape(-1, *self.low.shape) * self.scale + self.center
-        return np.clip(in_units, self.low, self.high).astype(np.float32)
+        return np.clip(in_units, self.low, self.high).astype(self.low.dtype)
 
 
 def distribution_for(space: gym.Space, num_outputs: int | None = None) -> ActionDistribution:

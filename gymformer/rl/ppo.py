@@ -220,7 +220,8 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
 
 def normalized(advantages: Tensor) -> Tensor:
     """Mean 0 and standard deviation 1, (N,); zeros where all are equal."""
-    centered = advantages - advantages.mean()
+    shifted = advantages - advantages[0]  # exact zeros where all are equal, which the mean's rounding would blow up to ±1
+    centered = shifted - shifted.mean()
     return centered / (centered.square().mean().sqrt() + 1e-8)
 
 

@@ -45,13 +45,14 @@ class Tape:
 def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episodes: int | None = None,
             generator: torch.Generator | None = None, on_tick: OnTick | None = None,
             reward_normalizer: "RewardNormalizer | None" = None, seed: int = 0) -> list[Segment]:  # fmt: skip
-    """The segments of `steps` decisions in each environment, or of as many as it takes for `episodes` episodes to end.
+    """The segments of `steps` steps of each environment, or of as many as it takes for `episodes` episodes to end.
 
+    A step is a decision, but for a native vector's steps that only reset an environment after its episode's end.
     Goes on where the last call stopped (the first one resets with `seed`). Segments whose episode ended come first, in the
     order of their ends, then the pieces that were cut. `on_tick` sees every step and stops the rollout by returning False.
     """
     if (steps is None) == (episodes is None):
-        raise ValueError("collect needs either steps=... (decisions in each environment) or episodes=... (ended in all)")
+        raise ValueError("collect needs either steps=... (of each environment) or episodes=... (ended in all)")
     if envs.observations is None:
         envs.reset(seed)
     if actor.distribution is None:
@@ -65,14 +66,21 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
             tape.grow()
         tape.observations[t], tape.phantom[t] = envs.observations, envs.phantom
         legal = None
-        if tape.legal is not None:
+        if envs.legal is not None:
+            if tape.legal is None:  # the first mask came after the first reset; until then everything was legal
+                tape.legal = np.ones((tape.capacity, *envs.legal.shape), bool)
             tape.legal[t] = envs.legal
             legal = _legal_tensor(tape.legal[t], distribution, device)
         outputs = actor(torch.from_numpy(tape.observations[t]).to(device))
         sampled, log_probs = distribution.sample(outputs, generator, legal)
         actions = sampled.cpu().numpy()
         tape.actions[t], tape.log_probs[t] = actions, log_probs.cpu().numpy()
-        tick = envs.step(distribution.to_env(actions))
+        try:
+            env_actions = distribution.to_env(actions)
+        except FloatingPointError:
+            _check_finite(tape, t, envs, final_observations)  # the cause, if the actor read what is not finite
+            raise
+        tick = envs.step(env_actions)
         tape.rewards[t] = tick.rewards
         tape.ends[t] = np.where(tick.terminated, 2, tick.truncated)
         ended += np.count_nonzero(tape.ends[t])
@@ -86,7 +94,7 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
     if t == 0:
         return []
     tape.observations[t] = envs.observations
-    _check_finite(tape, t, envs)
+    _check_finite(tape, t, envs, final_observations)
     if reward_normalizer is not None:
         reward_normalizer.update(tape.rewards[:t], tape.ends[:t] > 0, tape.phantom[:t])
     scale = 1.0 if reward_normalizer is None else reward_normalizer.scale
@@ -135,20 +143,27 @@ def _segments(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple
     return segments
 
 
-def _check_finite(tape: Tape, ticks: int, envs: Envs) -> None:
+def _check_finite(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple[int, int], np.ndarray]) -> None:
     """Raises NonFiniteError naming the environment and the step if a reward or an observation is not finite."""
     for what, array in (("reward", tape.rewards[:ticks]), ("observation", tape.observations[: ticks + 1])):
-        if np.isfinite(array).all():
-            continue
-        t, b = np.argwhere(~np.isfinite(array))[0][:2].tolist()
-        since = max(0, t - 8)
-        raise NonFiniteError(
-            what,
-            f"{envs.id} gave the {what} {array[t, b]} at step {t} of this rollout in environment {b}; training stopped "
-            "because nothing can be learned from it. Mend the environment, or wrap it so that it stays finite",
-            {"observations": tape.observations[since : t + 1, b], "actions": tape.actions[since : t + 1, b],
-             "rewards": tape.rewards[since : t + 1, b]},
-        )  # fmt: skip
+        if not np.isfinite(array).all():
+            raise _non_finite(what, *np.argwhere(~np.isfinite(array))[0][:2].tolist(), tape, ticks, envs)
+    for (t, b), observation in final_observations.items():
+        if not np.isfinite(observation).all():
+            tape.observations[t + 1, b] = observation  # over the next episode's first, which nobody will read
+            raise _non_finite("observation", t + 1, b, tape, ticks, envs)
+
+
+def _non_finite(what: str, t: int, b: int, tape: Tape, ticks: int, envs: Envs) -> NonFiniteError:
+    """What to raise for the reward of decision t, or the observation of state t, in environment b."""
+    value, since, stop = (tape.rewards if what == "reward" else tape.observations)[t, b], max(0, t - 8), min(t + 1, ticks)
+    return NonFiniteError(
+        what,
+        f"{envs.id} gave the {what} {value} at step {t} of this rollout in environment {b}; training stopped "
+        "because nothing can be learned from it. Mend the environment, or wrap it so that it stays finite",
+        {"observations": tape.observations[since : t + 1, b], "actions": tape.actions[since:stop, b],
+         "rewards": tape.rewards[since:stop, b]},
+    )  # fmt: skip
 
 
 class RewardNormalizer:

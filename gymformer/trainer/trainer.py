@@ -88,7 +88,7 @@ def train_agent(
 
     Budget: `max_episodes` (1,000 where no budget is given) or `total_timesteps` over all environments, whichever is spent
     first. `max_timesteps` caps an episode; such a cut is a truncation and bootstraps. The policy is updated every
-    `update_interval` episodes, or every `rollout_steps` decisions in each of `num_envs` environments where that is given; a
+    `update_interval` episodes, or every `rollout_steps` steps of each of `num_envs` environments where that is given; a
     last update always happens.
 
     Every `save_interval` episodes a checkpoint is written to a new folder below `save_path` (None: nothing is written), and
@@ -224,8 +224,8 @@ class Run:
             if len(self.returns) - self.saved_at >= self.settings["save_interval"] and not self._is_over():
                 self._checkpoint()
                 self._restart_envs()
+        self._checkpoint()
         if self.folder is not None:
-            self._checkpoint()
             self.agent.save_pretrained(self.folder / "agent")
             self.show.say(f"saved in {self.folder}")
         stopped = "interrupted" if interruption.requested else "callback" if self.stopped_by_callback else "finished"
@@ -323,9 +323,9 @@ class Run:
                 self.agent.save_pretrained(self.folder / "best")
 
     def _checkpoint(self) -> None:
-        if self.folder is None or self.log is None:
-            return
         self.checkpoints, self.saved_at = self.checkpoints + 1, len(self.returns)
+        if self.folder is None or self.log is None:  # the environments are cut all the same: one seed, one run, saved or not
+            return
         tensors = {f"agent/{name}": value for name, value in self.agent.tensors().items()}
         tensors |= {f"algorithm/{name}": value for name, value in flatten(self.learner.state_dict()).items()}
         tensors |= {"actions": self.actions.get_state(), "returns": torch.tensor(self.returns, dtype=torch.float64)}

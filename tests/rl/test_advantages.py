@@ -12,12 +12,14 @@ def gae_by_definition(rewards, values, terminated, gamma, lam) -> np.ndarray:
     """A_t = Σ_l (γλ)^l δ_{t+l}, in O(T²)."""
     after = [*values[1:-1], 0.0 if terminated else values[-1]]
     deltas = [r + gamma * v_next - v for r, v_next, v in zip(rewards, after, values)]
-    return np.array([sum((gamma * lam) ** k * delta for k, delta in enumerate(deltas[t:])) for t in range(len(rewards))])
+    return np.array(
+        [sum((gamma * lam) ** k * delta for k, delta in enumerate(deltas[t:])) for t in range(len(rewards))]
+    )
 
 
 # γ = λ = 1/2, rewards 1 2 3, values 4 2 1 and 8 of the last state.
-# Cut off:    δ = (1 + ½·2 - 4, 2 + ½·1 - 2, 3 + ½·8 - 1) = (-2, ½, 6);  A₂ = 6, A₁ = ½ + ¼·6 = 2, A₀ = -2 + ¼·2 = -1.5
-# Terminated: δ₂ = 3 + 0 - 1 = 2;                                         A₂ = 2, A₁ = ½ + ¼·2 = 1, A₀ = -2 + ¼·1 = -1.75
+# Cut off:    δ = (1 + ½·2 - 4, 2 + ½·1 - 2, 3 + ½·8 - 1) = (-2, ½, 6); A₂ = 6, A₁ = ½ + ¼·6 = 2, A₀ = -2 + ¼·2 = -1.5
+# Terminated: δ₂ = 3 + 0 - 1 = 2;                                        A₂ = 2, A₁ = ½ + ¼·2 = 1, A₀ = -2 + ¼·1 = -1.75
 @pytest.mark.parametrize(("terminated", "expected"), [(False, [-1.5, 2.0, 6.0]), (True, [-1.75, 1.0, 2.0])])
 def test_three_steps_worked_by_hand(terminated, expected):
     assert gae([1, 2, 3], [4, 2, 1, 8], terminated, gamma=0.5, lam=0.5).tolist() == expected
@@ -69,7 +71,11 @@ def test_segments_do_not_leak_into_each_other():
 def test_prepare_gives_every_decision_the_advantage_of_its_own_segment(terminated):
     """V(s) is the first entry of s, so the three segments' values are known."""
     rows = [np.array([[v, 0] for v in values], np.float32) for values in ([4, 2, 1, 8], [7, 9], [1, 2, 3])]
-    segments = [a_segment([1, 2, 3], terminated, rows[0]), a_segment([5], True, rows[1]), a_segment([1, 1], False, rows[2])]
+    segments = [
+        a_segment([1, 2, 3], terminated, rows[0]),
+        a_segment([5], True, rows[1]),
+        a_segment([1, 1], False, rows[2]),
+    ]
     batch = zero_ppo(gamma=0.5, lam=0.5).prepare(segments)
     # The second: 5 - 7. The third: δ = (1 + 1 - 1, 1 + 1.5 - 2) = (1, ½), A₀ = 1 + ¼·½.
     expected = [*([-1.75, 1.0, 2.0] if terminated else [-1.5, 2.0, 6.0]), -2.0, 1.125, 0.5]

@@ -67,7 +67,7 @@ def test_state_dict_makes_the_next_step_identical():
 
 
 def test_no_parameters_are_refused():
-    with pytest.raises(ValueError, match="got none; .*leave at least one parameter trainable"):
+    with pytest.raises(ValueError, match=r"got none; .*leave at least one parameter trainable"):
         PackedAdam([], 0.1)
 
 

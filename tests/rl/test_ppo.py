@@ -49,7 +49,7 @@ def learner(env=Wanderer, num_envs: int = 2, seed: int = 0, steps: int = 40, **c
     return envs, ppo, collect(envs, actor, steps=steps, generator=torch.Generator().manual_seed(seed + 1))
 
 
-# --- the formulas ------------------------------------------------------------------------------------------------------
+# --- the formulas -----------------------------------------------------------------------------------------------------
 
 
 # ε = 0.2, A = ±2. L = min(ρA, clip(ρ, 0.8, 1.2)·A); where ρA is the smaller, dL/d(log ρ) = ρA, else 0.
@@ -116,7 +116,7 @@ def test_explained_variance_of_constant_returns_is_zero():
     assert explained_variance(torch.tensor([1.0, 2.0]), torch.tensor([5.0, 5.0])) == 0.0
 
 
-# --- the config --------------------------------------------------------------------------------------------------------
+# --- the config -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,14 @@ def test_for_control_fills_what_was_left_open_and_nothing_else():
     assert filled.for_control() == filled
 
 
-# --- what an update changes --------------------------------------------------------------------------------------------
+# --- what an update changes -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("action_space", [spaces.Discrete(3), spaces.MultiDiscrete([2, 3]), spaces.Box(-1, 1, (2,))])
 def test_every_trainable_parameter_changes(action_space):
-    _, ppo, segments = learner(lambda: Anything(spaces.Box(-1, 1, (3,)), action_space), lr_actor=1e-2, entropy_coef=0.01)
+    _, ppo, segments = learner(
+        lambda: Anything(spaces.Box(-1, 1, (3,)), action_space), lr_actor=1e-2, entropy_coef=0.01
+    )
     before = parameters_of(ppo)
     ppo.update(segments)
     assert any("log_std" in name for name in before) == isinstance(action_space, spaces.Box)
@@ -174,7 +176,7 @@ def test_every_trainable_parameter_changes(action_space):
 
 
 def test_frozen_parameters_stay():
-    envs, ppo, segments = learner()
+    _, ppo, segments = learner()
     ppo.actor.layers[0].requires_grad_(False)
     ppo.critic.layers[2].bias.requires_grad_(False)
     frozen = {"actor.layers.0.weight", "actor.layers.0.bias", "critic.layers.2.bias"}
@@ -219,7 +221,7 @@ def test_an_actor_without_a_distribution_is_refused():
         PPO(MLPActorNetwork(2, 8, 2), MLPCriticNetwork(2, 8))
 
 
-# --- the loss ----------------------------------------------------------------------------------------------------------
+# --- the loss ---------------------------------------------------------------------------------------------------------
 
 
 def test_one_step_follows_the_gradient_of_the_whole_loss():
@@ -288,7 +290,7 @@ def test_a_single_decision_is_learned_from_without_nan():
     assert all(math.isfinite(value) for value in ppo.update([a_segment([1.0])]).values())
 
 
-# --- epochs and schedules ----------------------------------------------------------------------------------------------
+# --- epochs and schedules ---------------------------------------------------------------------------------------------
 
 
 def test_every_epoch_takes_every_minibatch():
@@ -317,7 +319,9 @@ def test_approx_kl_is_the_k3_estimate_over_decisions():
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (1.0, 0.0)])
 def test_schedules_follow_progress(progress, factor):
-    _, ppo, segments = learner(lr_actor=1e-3, lr_critic=2e-3, eps_clip=0.4, lr_schedule="linear", clip_schedule="linear")
+    _, ppo, segments = learner(
+        lr_actor=1e-3, lr_critic=2e-3, eps_clip=0.4, lr_schedule="linear", clip_schedule="linear"
+    )
     ppo.progress = progress
     assert ppo.update(segments)["lr_actor"] == pytest.approx(1e-3 * factor)
     assert [optimizer.lr for optimizer in ppo.optimizers] == pytest.approx([1e-3 * factor, 2e-3 * factor])
@@ -353,7 +357,7 @@ def test_without_its_state_dict_the_next_update_differs():
     assert ppo.update(more) != other.update(more)
 
 
-# --- the ratio is one --------------------------------------------------------------------------------------------------
+# --- the ratio is one -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
@@ -371,7 +375,9 @@ def test_without_its_state_dict_the_next_update_differs():
 def test_the_ratio_is_one_before_the_first_step(action_space, num_envs):
     _, ppo, segments = learner(lambda: Anything(spaces.Box(-1, 1, (3,)), action_space), num_envs, steps=100)
     batch = ppo.prepare(segments)
-    log_probs, _ = ppo.actor.distribution.log_probs_and_entropy(ppo.actor.evaluate(batch.states), batch.actions, batch.legal)
+    log_probs, _ = ppo.actor.distribution.log_probs_and_entropy(
+        ppo.actor.evaluate(batch.states), batch.actions, batch.legal
+    )
     assert (log_probs - batch.log_probs).abs().max() < 1e-4
 
 
@@ -379,7 +385,7 @@ def test_a_changed_actor_is_noticed():
     _, ppo, segments = learner()
     with torch.no_grad():
         ppo.actor.layers[-1].bias[0] += 0.5
-    with pytest.raises(RatioError, match="must be what the rollout stored.*the actor changed in between"):
+    with pytest.raises(RatioError, match=r"must be what the rollout stored.*the actor changed in between"):
         ppo.update(segments)
 
 
@@ -409,7 +415,7 @@ def test_check_ratio_refuses(bad):
         check_ratio_is_one(torch.tensor([0.0, bad]))
 
 
-# --- what is not finite ------------------------------------------------------------------------------------------------
+# --- what is not finite -----------------------------------------------------------------------------------------------
 
 
 def assert_refuses_and_leaves_the_networks(ppo: PPO, segments, what: str, match: str) -> NonFiniteError:
@@ -425,7 +431,9 @@ def test_an_overflowing_loss_stops_before_the_networks_change():
     _, ppo, segments = learner()
     for segment in segments:
         segment.rewards = segment.rewards * 1e38
-    error = assert_refuses_and_leaves_the_networks(ppo, segments, "loss", "the loss is not finite.*lower learning rates")
+    error = assert_refuses_and_leaves_the_networks(
+        ppo, segments, "loss", "the loss is not finite.*lower learning rates"
+    )
     assert error.evidence["returns"].shape == error.evidence["actions"].shape
 
 
@@ -447,12 +455,15 @@ def test_a_nan_gradient_of_a_finite_loss_stops_before_the_networks_change():
 @pytest.mark.parametrize("what", ["reward", "observation"])
 def test_what_an_environment_gives_must_be_finite(what, value, truncated, continuous, num_envs):
     """In the middle of an episode and as its last, where the column of the rollout goes on with the next episode."""
-    fine, broken = lambda: Broken("nothing", 0.0, continuous=continuous), lambda: Broken(what, value, 3, continuous, truncated)
+    fine, broken = (
+        lambda: Broken("nothing", 0.0, continuous=continuous),
+        lambda: Broken(what, value, 3, continuous, truncated),
+    )
     made = iter([fine] * (num_envs - 1) + [broken])
     envs = make_envs(lambda: next(made)(), num_envs)
     actor = MLPActorNetwork.for_spaces(envs, 8, generator=torch.Generator().manual_seed(0))
     step = 2 if what == "reward" else 3  # rewards are counted by decisions, observations by states: both from 0
-    match = f"gave the {what} {value} at step {step} of this rollout in environment {num_envs - 1};.*Mend the environment"
+    match = f"gave the {what} .*{value}.* at step {step} of this rollout in environment {num_envs - 1};.*Mend"
     with pytest.raises(NonFiniteError, match=match) as caught:
         collect(envs, actor, steps=8)
     assert caught.value.what == what
@@ -466,7 +477,7 @@ def test_an_actor_that_is_not_finite_is_named_as_the_cause():
         collect(envs, actor, steps=8)
 
 
-# --- any module --------------------------------------------------------------------------------------------------------
+# --- any module -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("critic_shape", ["(B, 1)", "(B,)"])
