@@ -28,7 +28,7 @@ _HOMES = {
     "preset": "gymformer.presets",
     "train_agent": "gymformer.trainer.trainer",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -79,12 +79,16 @@ def verify(folder: Path, hashes: Mapping[str, str]) -> None:
     """Raises ValueError naming the first file of `folder` whose content is not what its hash says."""
     for name, expected in hashes.items():
         if safe_name(name) != name:
-            raise ValueError(f"{folder} lists the file {name!r}, which is not a plain file name; the folder was not written by gymformer")
+            raise ValueError(
+                f"{folder} lists the file {name!r}, which is not a plain file name; the folder was not written by gymformer"
+            )
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path} is missing; the folder is incomplete, copy it again as a whole")
         if sha256(path.read_bytes()) != expected:
-            raise ValueError(f"{path} is damaged: its SHA-256 is not the one recorded when it was written; copy the folder again")
+            raise ValueError(
+                f"{path} is damaged: its SHA-256 is not the one recorded when it was written; copy the folder again"
+            )
 
 
 def _sync_folder(path: Path) -> None:

@@ -46,9 +46,7 @@ def scripted_actor() -> FunctionActor:
 
 
 def uniform_actor(action_space: gym.Space) -> FunctionActor:
-    return FunctionActor(
-        lambda state: torch.zeros(len(state), distribution_for(action_space).num_outputs), action_space
-    )
+    return FunctionActor(lambda state: torch.zeros(len(state), distribution_for(action_space).num_outputs), action_space)
 
 
 def a_segment(rewards: list[float], terminated: bool = True, observations: np.ndarray | None = None) -> Segment:
@@ -107,9 +105,7 @@ SIMPLE_SPACES = st.one_of(boxes(), DISCRETES, multi_discretes(), MULTI_BINARIES)
 OBSERVATION_SPACES = st.recursive(
     SIMPLE_SPACES,
     lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=3).map(
-            lambda parts: spaces.Dict({f"part{i}": p for i, p in enumerate(parts)})
-        ),
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: spaces.Dict({f"part{i}": p for i, p in enumerate(parts)})),
         st.lists(inner, min_size=1, max_size=3).map(spaces.Tuple),
     ),
     max_leaves=4,

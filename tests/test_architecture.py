@@ -58,9 +58,7 @@ def imports_of(module: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports relatively"
-            found |= {
-                f"{node.module}.{alias.name}" if node.module == "gymformer" else node.module for alias in node.names
-            }
+            found |= {f"{node.module}.{alias.name}" if node.module == "gymformer" else node.module for alias in node.names}
     return {name.removeprefix("gymformer.") for name in found if name.startswith("gymformer.")}
 
 
@@ -107,12 +105,8 @@ def test_transformers_is_imported_where_language_models_are():
     at_top = set()
     for module in MODULES:
         for node in ast.parse((PACKAGE / module).with_suffix(".py").read_text()).body:
-            names = (
-                [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
-            )
-            if isinstance(node, ast.Import | ast.ImportFrom) and any(
-                name.split(".")[0] == "transformers" for name in names
-            ):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
+            if isinstance(node, ast.Import | ast.ImportFrom) and any(name.split(".")[0] == "transformers" for name in names):
                 at_top.add(module)
     assert {m for m in at_top if m.parts[0] not in ("lm", "env") and m != Path("rl/transformers_nn")} == set()
 

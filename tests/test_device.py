@@ -37,9 +37,7 @@ def test_a_device_asked_for_is_given_or_refused(has_gpu):
     if has_gpu:
         assert resolve_device("cuda:1", SMALL) == torch.device("cuda:1")
     else:
-        with pytest.raises(
-            ValueError, match=r'device="cuda" was asked for, but .* sees no CUDA device; use device="auto"'
-        ):
+        with pytest.raises(ValueError, match=r'device="cuda" was asked for, but .* sees no CUDA device; use device="auto"'):
             resolve_device("cuda", SMALL)
 
 

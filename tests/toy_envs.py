@@ -70,14 +70,10 @@ class Masked(gym.Env):
         return mask
 
     def told(self) -> bool:
-        return {"info": True, "steps": self.t > 0, "reset": self.t == 0, "odd": self.t % 2 == 1, "method": True}[
-            self.source
-        ]
+        return {"info": True, "steps": self.t > 0, "reset": self.t == 0, "odd": self.t % 2 == 1, "method": True}[self.source]
 
     def look(self):
-        return np.array([self.t], np.float32), {
-            "action_mask": self.mask()
-        } if self.told() and self.source != "method" else {}
+        return np.array([self.t], np.float32), {"action_mask": self.mask()} if self.told() and self.source != "method" else {}
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

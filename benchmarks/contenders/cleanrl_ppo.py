@@ -9,6 +9,7 @@ import runpy
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 import measure
 import numpy as np
@@ -40,7 +41,7 @@ def run(s: dict, total_timesteps: int, on_update: OnIteration, on_rollout_end: C
              "total-timesteps": total_timesteps, "env-id": measure.ENV_ID, "seed": s["seed"]}  # fmt: skip
     sys.argv = ["ppo.py", *(f"--{name}={value}" for name, value in flags.items()), "--no-clip-vloss", "--no-cuda"]
     # The update is the only part that shuffles with numpy, once an epoch, so the first shuffle ends the rollout.
-    shuffle = np.random.shuffle  # noqa: NPY002
+    shuffle = np.random.shuffle
 
     def shuffle_and_tell(array) -> None:
         on_rollout_end()
@@ -48,7 +49,7 @@ def run(s: dict, total_timesteps: int, on_update: OnIteration, on_rollout_end: C
 
     np.random.shuffle = shuffle_and_tell
     try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.suppress(Over):
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.suppress(Over):
             runpy.run_path(s["script"], run_name="__main__")
     finally:
         np.random.shuffle = shuffle

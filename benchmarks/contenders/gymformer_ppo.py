@@ -1,5 +1,6 @@
 """gymformer, measured through the parts that a user has: make_envs, collect, PPO.update, train_agent, evaluate."""
 
+import contextlib
 import resource
 import time
 
@@ -49,8 +50,8 @@ class StopWhenSolved:
 
 
 def solve(s: dict) -> dict:
-    train_agent(measure.ENV_ID, seed=s["seed"], progress=False, save_path=None, **preset(measure.ENV_ID) | {"total_timesteps": 1024})
     settings = preset(measure.ENV_ID)
+    train_agent(measure.ENV_ID, seed=s["seed"], progress=False, save_path=None, **settings | {"total_timesteps": 1024})
     width, normalize = settings.pop("hidden_dim", 64), settings.get("normalize_observations", False)
     if normalize:
         raise NotImplementedError("the preset normalises observations; the agent evaluated here has an encoder that does not")
@@ -60,11 +61,9 @@ def solve(s: dict) -> dict:
     single = make_envs(measure.ENV_ID)
     agent = TrainedAgent(actor, critic, ObservationEncoder(single.observation_space), single.action_space)
     generator = torch.Generator().manual_seed(s["seed"])
-    try:
-        train_agent(measure.ENV_ID, actor, critic, seed=s["seed"], save_path=None, progress=False, **settings,
-                    tracker=StopWhenSolved(clock, lambda o: agent.act_batch(o, generator=generator)))  # fmt: skip
-    except StopWhenSolved.Solved:
-        pass
+    tracker = StopWhenSolved(clock, lambda observations: agent.act_batch(observations, generator=generator))
+    with contextlib.suppress(StopWhenSolved.Solved):
+        train_agent(measure.ENV_ID, actor, critic, seed=s["seed"], save_path=None, progress=False, tracker=tracker, **settings)
     return clock.report()
 
 

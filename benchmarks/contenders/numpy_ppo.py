@@ -4,18 +4,19 @@ Clipped objective, generalised advantage estimation, Adam, two separate 64 x 64 
 yardstick for one environment, not a library: discrete actions, no checks, no statistics.
 """
 
+from itertools import pairwise
+
+import gymnasium as gym
 import measure
 import numpy as np
 from gymnasium.vector import AutoresetMode
-
-import gymnasium as gym
 
 
 class MLP:
     """Layers of one flat vector of parameters, and Adam over that vector (arXiv:1412.6980)."""
 
     def __init__(self, sizes: list[int], output_gain: float, lr: float, rng: np.random.Generator):
-        shapes = [shape for pair in zip(sizes, sizes[1:], strict=False) for shape in (pair, pair[1:])]
+        shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
         self.vector, self.gradient = np.zeros((2, sum(map(np.prod, shapes))), np.float32)
         self.layers, self.slopes = self._views(self.vector, shapes), self._views(self.gradient, shapes)
         for i, weight in enumerate(self.layers[::2]):
@@ -98,7 +99,7 @@ class Loop:
         return tape
 
     def update(self, tape: dict[str, np.ndarray]) -> int:
-        """20 epochs or so of clipped steps; returns how many decisions they learned from."""
+        """Several epochs of clipped steps; returns how many decisions they learned from."""
         s, (t_max, b) = self.s, tape["rewards"].shape
         values = self.critic.forward(tape["observations"].reshape(-1, 4)).reshape(t_max + 1, b)
         advantages, advantage = np.empty((t_max, b), np.float32), np.zeros(b, np.float32)

@@ -34,7 +34,8 @@ class Evaluation:
         how = "greedy" if self.greedy else "sampled"
         success = "" if self.success_rate is None else f", {self.success_rate:.0%} of episodes at {self.threshold:g} or more"
         low, high = self.interval
-        return f"mean return {self.mean:.1f} (95% interval {low:.1f} to {high:.1f}) over {len(self.returns)} {how} episodes{success}"
+        episodes = f"{len(self.returns)} {how} episodes"
+        return f"mean return {self.mean:.1f} (95% interval {low:.1f} to {high:.1f}) over {episodes}{success}"
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +57,8 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
     envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps)
     try:
         if envs.observation_space != agent.observation_space:
-            raise ValueError(f"the agent reads {agent.observation_space}, but {envs.id} gives {envs.observation_space}; evaluate it in the "
+            raise ValueError(f"the agent reads {agent.observation_space}, but {envs.id} gives {envs.observation_space}; "
+                             "evaluate it in the "
                              f"environment that it was trained in ({agent.env_id})")  # fmt: skip
         envs.encoder, envs.learn_statistics = agent.encoder, False
         with threads_for(next(agent.actor.parameters()).device, agent.actor):

@@ -7,7 +7,9 @@ import numpy as np
 __all__ = ["bootstrap_interval"]
 
 
-def bootstrap_interval(values: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(
+    values: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean (Efron & Tibshirani 1993, section 13.3). values: (N,), N at least 1."""
     array = np.asarray(values, np.float64)
     if array.size == 0:

@@ -50,7 +50,12 @@ def plot_training(returns: Sequence[float], metrics: Sequence[dict[str, Any]], t
     _plain_frame(axes)
     for i, name in enumerate(shown):
         axes = chart.add_subplot(grid[1, i])
-        axes.plot([record["timesteps"] for record in metrics], [record.get(name) for record in metrics], color=INK, linewidth=1)
+        axes.plot(
+            [record["timesteps"] for record in metrics],
+            np.array([record.get(name) for record in metrics], float),
+            color=INK,
+            linewidth=1,
+        )
         axes.set(title=name.replace("_", " "), xlabel="timesteps")
         axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
         _plain_frame(axes)

@@ -31,7 +31,8 @@ class MetricsLog:
         """Forgets everything after `offset` bytes."""
         size = self.path.stat().st_size
         if size < offset:
-            raise ValueError(f"{self.path} has {size} bytes, but the checkpoint was written after {offset}; the log was cut or replaced. "
+            raise ValueError(f"{self.path} has {size} bytes, but the checkpoint was written after {offset}; the log was cut "
+                             "or replaced. "
                              "Restore it, or start a new run")  # fmt: skip
         self._file.truncate(offset)
         self._file.seek(offset)
@@ -54,7 +55,9 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{file}, line {number}: not a JSON record ({error}); restore the file or delete the line") from error
+            raise ValueError(
+                f"{file}, line {number}: not a JSON record ({error}); restore the file or delete the line"
+            ) from error
     return records
 
 

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 __all__ = ["Progress"]
@@ -13,7 +14,7 @@ class Progress:
     """Shows that training advances. `shown` None: a bar where someone can see it, else a line every `log_interval` episodes;
     True: the bar; False: nothing at all."""
 
-    def __init__(self, total: int, unit: str, shown: bool | None, log_interval: int):
+    def __init__(self, total: int | None, unit: str, shown: bool | None, log_interval: int):
         self.total, self.unit, self.log_interval = total, unit, log_interval
         notebook = in_notebook()
         self.silent = shown is False
@@ -36,14 +37,16 @@ class Progress:
                metrics: Sequence[dict[str, Any]]) -> None:  # fmt: skip
         """`done` of `total` units are over."""
         if self._bar is not None:
-            self._bar.update(min(done, self.total) - self._done)
-            self._done = min(done, self.total)
+            done = done if self.total is None else min(done, self.total)
+            self._bar.update(done - self._done)
+            self._done = done
             if running_reward is not None:
                 self._bar.set_postfix_str(f"mean return {running_reward:.1f}")
         elif episodes >= self._next_line and running_reward is not None:
             self._next_line = (episodes // self.log_interval + 1) * self.log_interval
             self.say(f"episode {episodes}  timesteps {record['timesteps']}  mean return {running_reward:.1f}  "
-                     f"entropy {record.get('entropy', float('nan')):.3f}  approx_kl {record.get('approx_kl', float('nan')):.4f}")  # fmt: skip
+                     f"entropy {record.get('entropy', float('nan')):.3f}  approx_kl "
+                     f"{record.get('approx_kl', float('nan')):.4f}")  # fmt: skip
         if self._curve is not None:
             self._curve.update(returns, metrics)
 
@@ -86,7 +89,7 @@ def _tqdm() -> Any:
     """tqdm's bar for where we are; its notebook bar only where ipywidgets can draw it."""
     if in_notebook():
         with contextlib.suppress(ImportError):
-            import ipywidgets  # noqa: F401
+            import_module("ipywidgets")
             from tqdm.notebook import tqdm
 
             return tqdm

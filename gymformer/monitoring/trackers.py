@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-__all__ = ["Tracker", "TensorBoardTracker", "WandbTracker", "make_tracker"]
+__all__ = ["TensorBoardTracker", "Tracker", "WandbTracker", "make_tracker"]
 
 REACHABLE_WITHIN = 5.0  # seconds that a server has to accept a connection before an online run is refused
 
@@ -29,7 +29,7 @@ class WandbTracker:
     def start(self, name: str, folder: Path | None, config: dict[str, Any]) -> None:
         import wandb
 
-        mode = os.environ.get("WANDB_MODE", "offline")
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
         if mode == "online":
             self._require_server(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
         self._run = wandb.init(
@@ -44,14 +44,15 @@ class WandbTracker:
         try:
             socket.create_connection((parts.hostname or "", parts.port or 443), timeout=REACHABLE_WITHIN).close()
         except OSError as error:
-            raise ConnectionError(f"WANDB_MODE=online, but {parts.hostname} cannot be reached ({error}); set WANDB_MODE=offline and upload "
+            raise ConnectionError(f"WANDB_MODE=online, but {parts.hostname} cannot be reached ({error}); set "
+                                  "WANDB_MODE=offline and upload "
                                   'later with "wandb sync", or leave tracker out: the local log is written either way') from error  # fmt: skip
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         self._run.log(metrics, step=step)
 
     def finish(self) -> None:
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class TensorBoardTracker:
@@ -88,5 +89,7 @@ def make_tracker(tracker: "str | Tracker | None") -> Tracker:
         case "tensorboard":
             return TensorBoardTracker()
         case str():
-            raise ValueError(f'tracker="{tracker}" is not known; use "wandb", "tensorboard", None, or an object with start, log and finish')
+            raise ValueError(
+                f'tracker="{tracker}" is not known; use "wandb", "tensorboard", None, or an object with start, log and finish'
+            )
     return tracker

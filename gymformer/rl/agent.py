@@ -40,7 +40,7 @@ class TrainedAgent:
             generator: torch.Generator | None = None) -> Any:  # fmt: skip
         """An action for one observation: sampled from the policy, or its likeliest (`greedy`)."""
         encoded = self.encoder(one_as_batch(self.encoder.space, observation))
-        legal = None if action_mask is None else check_masks(action_mask, 1, self.actor.distribution.num_outputs)
+        legal = None if action_mask is None else check_masks(action_mask, 1, self.actor.policy.num_outputs)
         action = self.act_batch(encoded, greedy=greedy, legal=legal, generator=generator)[0]
         return int(action) if isinstance(self.action_space, gym.spaces.Discrete) else action
 
@@ -48,7 +48,7 @@ class TrainedAgent:
     def act_batch(self, encoded: np.ndarray, *, greedy: bool = False, legal: np.ndarray | None = None,
                   generator: torch.Generator | None = None) -> np.ndarray:  # fmt: skip
         """Actions in the environment's terms for B encoded observations (B, *shape); legal: (B, A) bool."""
-        device, distribution = next(self.actor.parameters()).device, self.actor.distribution
+        device, distribution = next(self.actor.parameters()).device, self.actor.policy
         mask = None if legal is None else torch.from_numpy(legal).to(device)
         outputs = self.actor(torch.from_numpy(np.ascontiguousarray(encoded)).to(device))
         sampled = distribution.mode(outputs, mask) if greedy else distribution.sample(outputs, generator, mask)[0]
@@ -76,7 +76,8 @@ class TrainedAgent:
         own = self.tensors()
         wrong = sorted(set(own) ^ set(tensors)) or [n for n in own if own[n].shape != tensors[n].shape]
         if wrong:
-            raise ValueError(f"the saved tensors do not fit this agent; the first that differs is {wrong[0]!r}. Build the networks with "
+            raise ValueError(f"the saved tensors do not fit this agent; the first that differs is {wrong[0]!r}. Build the "
+                             "networks with "
                              "the sizes that they were saved with")  # fmt: skip
         parts: dict[str, dict[str, torch.Tensor]] = {"actor": {}, "critic": {}, "observations": {}}
         for name, value in tensors.items():
@@ -114,11 +115,13 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     if not (folder / "config.json").is_file() or "format" not in read_json(folder / "config.json"):
         folder = folder / "agent"
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{path} holds no agent: neither it nor {folder} has a config.json of format {FORMAT!r}. Give the folder "
+        raise FileNotFoundError(f"{path} holds no agent: neither it nor {folder} has a config.json of format {FORMAT!r}. Give "
+                                "the folder "
                                 "that agent.save_pretrained wrote, or a training run's")  # fmt: skip
     config = read_json(folder / "config.json")
     if config.get("format") != FORMAT or config.get("version") != VERSION:
-        raise ValueError(f"{folder} is of format {config.get('format')!r}, version {config.get('version')!r}; this gymformer reads "
+        raise ValueError(f"{folder} is of format {config.get('format')!r}, version {config.get('version')!r}; this gymformer "
+                         "reads "
                          f"{FORMAT!r}, version {VERSION}. Load it with the gymformer that wrote it")  # fmt: skip
     verify(folder, config["sha256"])
     encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Self
+from itertools import pairwise
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -52,11 +53,15 @@ class DecisionBatch:
         return len(self.states)
 
     def __getitem__(self, index: Tensor | slice) -> Self:
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return type(self)(**{name: None if value is None else value[index] for name, value in values})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        part: dict[str, Any] = {name: None if value is None else value[index] for name, value in values.items()}
+        return type(self)(**part)
 
 
-def minibatches(batch: DecisionBatch, size: int, generator: torch.Generator | None) -> Iterator[DecisionBatch]:
+Batch = TypeVar("Batch", bound=DecisionBatch)
+
+
+def minibatches(batch: Batch, size: int, generator: torch.Generator | None) -> Iterator[Batch]:
     """The batch in shuffled parts of `size` decisions, each decision once. -1, or a size of at least N, is the whole batch.
 
     The last part may be smaller; a part of one decision alone is joined to the part before, because it has no spread.
@@ -69,5 +74,5 @@ def minibatches(batch: DecisionBatch, size: int, generator: torch.Generator | No
     bounds = [*range(0, count, size), count]
     if bounds[-1] - bounds[-2] == 1:
         del bounds[-2]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         yield shuffled[start:stop]

@@ -75,13 +75,12 @@ class Envs:
                  id: str = "environment"):  # fmt: skip
         self.vector, self.id, self.num_envs = vector, id, vector.num_envs
         self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
-        self.single_observation_space, self.single_action_space = self.observation_space, self.action_space
         self.encoder = encoder or ObservationEncoder(self.observation_space)
         self.mode: AutoresetMode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self.learn_statistics = True  # a normalising encoder learns from what is seen; off in evaluation
         self.keep_raw = False  # ticks bring a copy of the raw observations, for those who look at them
         self._mask_method = _has_mask_method(vector)
-        self.observations: np.ndarray | None = None  # None until the first reset
+        self.observations = np.empty((0, *self.encoder.shape), np.float32)  # none before the first reset
         self.raw_observations: Any = None
         self.legal: np.ndarray | None = None
         self.phantom = np.zeros(self.num_envs, bool)
@@ -93,7 +92,8 @@ class Envs:
         seeds = [derive_seed(seed, "environment", i) for i in range(self.num_envs)]
         # Environments computed as one array share one generator, hence one seed.
         is_native = not isinstance(self.vector, OneEnv | SyncVectorEnv | AsyncVectorEnv)
-        observations, infos = self.vector.reset(seed=seeds[0] if is_native else seeds)
+        seed_or_seeds: Any = seeds[0] if is_native else seeds
+        observations, infos = self.vector.reset(seed=seed_or_seeds)
         self.phantom = np.zeros(self.num_envs, bool)
         self.episode_returns, self.episode_lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._stand(observations, infos)
@@ -104,9 +104,9 @@ class Envs:
         before = copy.deepcopy(self.raw_observations) if self.keep_raw else None
         observations, rewards, terminated, truncated, infos = self.vector.step(actions)
         tick = Tick(actions, self.phantom, before, rewards, terminated, truncated, {})
-        ended = np.flatnonzero(terminated | truncated)
+        ended: list[int] = np.flatnonzero(terminated | truncated).tolist()
         self.phantom = np.zeros(self.num_envs, bool)
-        if len(ended):
+        if ended:
             if self.mode is AutoresetMode.NEXT_STEP:  # the final observation is what the next tick reads
                 self.phantom[ended] = True
                 tick.final_infos = {b: _info_of(infos, b, self.vector) for b in ended}
@@ -233,7 +233,8 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
         return env, _name_of(env)
     if isinstance(env, gym.Env):
         if num_envs > 1:
-            raise ValueError(f"num_envs={num_envs} needs as many environments, but one instance ({env}) was given; give its id, "
+            raise ValueError(f"num_envs={num_envs} needs as many environments, but one instance ({env}) was given; give its "
+                             "id, "
                              "or a callable that makes one")  # fmt: skip
         if env_kwargs:
             raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
@@ -254,7 +255,8 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
     vector = SyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
     if len({id(one.unwrapped) for one in vector.envs}) < num_envs:
         vector.close()
-        raise ValueError(f"{name} gave the same environment more than once, but {num_envs} are needed; make a new one at every call, "
+        raise ValueError(f"{name} gave the same environment more than once, but {num_envs} are needed; make a new one at "
+                         "every call, "
                          "or use num_envs=1")  # fmt: skip
     return vector, name
 
@@ -265,7 +267,9 @@ def _has_native(env_id: str, vectorization: Vectorization) -> bool:
     if vectorization == "native" and not has:
         raise ValueError(f'{env_id} registers no vector version of its own; use vectorization="sync" or "async"')
     # The environments on jax are compiled for an accelerator; asking for them by name is the user's choice, not "auto"'s.
-    return has and (vectorization == "native" or spec.entry_point is not None and "phys2d" not in str(spec.vector_entry_point))
+    return has and (
+        vectorization == "native" or (spec.entry_point is not None and "phys2d" not in str(spec.vector_entry_point))
+    )
 
 
 def _step_limit(*limits: int | None) -> int | None:
@@ -279,7 +283,8 @@ def _limit(steps: int | None) -> dict[str, int]:
 def _limited(env: Any, max_timesteps: int | None) -> gym.Env:
     """The environment, cut after `max_timesteps` unless it already ends sooner."""
     if not isinstance(env, gym.Env):
-        raise TypeError(f"expected a gymnasium.Env, got {type(env).__name__} ({env!r}); give an id, an environment, or a callable "
+        raise TypeError(f"expected a gymnasium.Env, got {type(env).__name__} ({env!r}); give an id, an environment, or a "
+                        "callable "
                         "without arguments that makes one")  # fmt: skip
     own = env.spec.max_episode_steps if env.spec is not None else None
     return TimeLimit(env, max_timesteps) if max_timesteps and (own is None or max_timesteps < own) else env

@@ -16,9 +16,8 @@ class KLPenalty:
     """
 
     def __init__(self, reference: ActorNetwork, coefficient: float):
-        if reference.distribution is None:
-            raise ValueError("the reference has no action distribution yet; call match_actions(reference, env.action_space, shape)")
         self.reference, self.coefficient = reference, coefficient
+        self.policy = reference.policy
 
     @torch.no_grad()
     def __call__(self, segments: list[Segment]) -> dict[str, float]:
@@ -26,7 +25,7 @@ class KLPenalty:
         device = next(self.reference.parameters()).device
         states = States.of(segments, device)[decision_index(segments).to(device)]
         legal = None if segments[0].legal is None else per_decision(segments, "legal", device)
-        log_probs, _ = self.reference.distribution.log_probs_and_entropy(
+        log_probs, _ = self.policy.log_probs_and_entropy(
             self.reference.evaluate(states), per_decision(segments, "actions", device), legal
         )
         kl = (per_decision(segments, "log_probs", device) - log_probs).cpu().numpy()

@@ -19,6 +19,14 @@ class ActorNetwork(nn.Module):
         super().__init__()
         self.distribution: ActionDistribution | None = None  # set when the actor meets an action space (`match_actions`)
 
+    @property
+    def policy(self) -> ActionDistribution:
+        """The distribution that its outputs stand for. Raises ValueError while the actor has met no action space."""
+        if self.distribution is None:
+            raise ValueError("the actor has no action distribution yet; call match_actions(actor, env.action_space, "
+                             "observation_shape), or build it with MLPActorNetwork.for_spaces(env)")  # fmt: skip
+        return self.distribution
+
     @abstractmethod
     def forward(self, state: Tensor) -> Tensor:
         """(B, *observation_shape) -> (B, num_outputs)."""

@@ -20,7 +20,8 @@ class PackedAdam:
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-5):  # fmt: skip
         kinds = {(p.dtype, p.device) for p in parameters}
         if len(kinds) != 1:
-            raise ValueError(f"the parameters of one network must be of one type on one device, got {sorted(map(str, kinds)) or 'none'}; "
+            raise ValueError(f"the parameters of one network must be of one type on one device, got "
+                             f"{sorted(map(str, kinds)) or 'none'}; "
                              "call network.to(device, dtype) first, and leave at least one parameter trainable")  # fmt: skip
         self.parameters, self.lr, self.max_norm, self.betas, self.eps = parameters, lr, max_norm, betas, eps
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from gymformer.rl.segment import Segment
 __all__ = ["PPO", "PPOBatch", "PPOConfig", "clipped_objective", "clipped_value_loss"]
 
 Schedule = Literal["constant", "linear"]
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ class PPOConfig:
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"PPOConfig.{name}={value}; it must lie in [0, 1]")
         if self.minibatch_size is not None and self.minibatch_size != -1 and self.minibatch_size < 2:
-            raise ValueError(f"PPOConfig.minibatch_size={self.minibatch_size}; it must be at least 2, or -1 for the whole batch")
+            raise ValueError(
+                f"PPOConfig.minibatch_size={self.minibatch_size}; it must be at least 2, or -1 for the whole batch"
+            )
         for name in ("value_coef", "entropy_coef"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"PPOConfig.{name}={getattr(self, name)}; it must not be negative")
@@ -87,11 +90,11 @@ class PPO(Algorithm):
 
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig | None = None,
                  generator: torch.Generator | None = None):  # fmt: skip
-        if actor.distribution is None:
-            raise ValueError("the actor has no action distribution yet; call match_actions(actor, env.action_space, "
-                             "observation_shape), or build it with MLPActorNetwork.for_spaces(env)")  # fmt: skip
         self.actor, self.critic, self.generator = actor, critic, generator
+        self.policy = actor.policy
         self.config = (config or PPOConfig()).for_control()
+        self.gamma, self.epochs = filled(self.config.gamma), filled(self.config.update_epochs)
+        self.learning_rates = filled(self.config.lr_actor), filled(self.config.lr_critic)
         # One optimiser for each network; for both together where they share parameters, or the trunk would step twice.
         self.optimizers = [PackedAdam(parameters, lr, self.config.max_grad_norm) for parameters, lr in self._groups()]
 
@@ -99,8 +102,8 @@ class PPO(Algorithm):
         """Several epochs of gradient steps on the segments; returns the mean of each statistic over the steps."""
         self._follow_schedules()
         batch, stats = self.prepare(segments), []
-        for _ in range(self.config.update_epochs):
-            for minibatch in minibatches(batch, self.config.minibatch_size, self.generator):
+        for _ in range(self.epochs):
+            for minibatch in minibatches(batch, filled(self.config.minibatch_size), self.generator):
                 stats.append(self.step(minibatch, is_first=not stats))
                 if self.config.target_kl is not None and stats[-1]["approx_kl"] > self.config.target_kl:
                     return self._summary(batch, stats)
@@ -114,7 +117,7 @@ class PPO(Algorithm):
         values = self.critic.evaluate(states)  # (S,), S = Σ (T+1)
         per_segment = values.cpu().split([len(segment) + 1 for segment in segments])
         advantages = torch.cat([
-            torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.config.gamma, self.config.lam))
+            torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.gamma, self.config.lam))
             for segment, v in zip(segments, per_segment, strict=True)
         ]).to(device)  # fmt: skip
         index = decision_index(segments).to(device)
@@ -125,7 +128,7 @@ class PPO(Algorithm):
     def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, float]:
         """One gradient step on  -L_clip - c_e · entropy + c_v · value loss; returns statistics of the minibatch."""
         outputs = self.actor.evaluate(batch.states)
-        log_probs, entropy = self.actor.distribution.log_probs_and_entropy(outputs, batch.actions, batch.legal)  # (N,), (N,)
+        log_probs, entropy = self.policy.log_probs_and_entropy(outputs, batch.actions, batch.legal)  # (N,), (N,)
         log_ratio = log_probs - batch.log_probs
         if is_first:
             check_ratio_is_one(log_ratio)
@@ -140,9 +143,24 @@ class PPO(Algorithm):
         norms = self._descend(loss, batch)
         with torch.no_grad():
             change = log_ratio.exp() - 1
-            stats = (-objective, value_loss, entropy, (change - log_ratio).mean(), (change.abs() > self.eps_clip).float().mean())
-        names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")  # approx_kl: k3, joschu.net/blog/kl-approx.html
-        return dict(zip(names, torch.stack(stats).tolist(), strict=True)) | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
+            stats = (
+                -objective,
+                value_loss,
+                entropy,
+                (change - log_ratio).mean(),
+                (change.abs() > self.eps_clip).float().mean(),
+            )
+        names = (
+            "policy_loss",
+            "value_loss",
+            "entropy",
+            "approx_kl",
+            "clip_fraction",
+        )  # approx_kl: k3, joschu.net/blog/kl-approx.html
+        return dict(zip(names, torch.stack(stats).tolist(), strict=True)) | {
+            "grad_norm_actor": norms[0],
+            "grad_norm_critic": norms[-1],
+        }
 
     def _descend(self, loss: Tensor, batch: PPOBatch) -> list[float]:
         """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
@@ -180,18 +198,19 @@ class PPO(Algorithm):
         actor, critic = ([p for p in network.parameters() if p.requires_grad] for network in (self.actor, self.critic))
         own = [p for p in critic if all(p is not q for q in actor)]
         if len(own) < len(critic):
-            return [(actor + own, self.config.lr_actor)]
-        return [(actor, self.config.lr_actor), (critic, self.config.lr_critic)]
+            return [(actor + own, self.learning_rates[0])]
+        return list(zip((actor, critic), self.learning_rates, strict=True))
 
     def _follow_schedules(self) -> None:
         remaining = 1 - self.progress if self.config.lr_schedule == "linear" else 1
-        for optimizer, lr in zip(self.optimizers, (self.config.lr_actor, self.config.lr_critic), strict=False):
+        for optimizer, lr in zip(self.optimizers, self.learning_rates, strict=False):
             optimizer.lr = lr * remaining
 
     def _non_finite(self, loss: float, norms: list[float], batch: PPOBatch) -> NonFiniteError:
         what = "gradient" if math.isfinite(loss) else "loss"
         evidence = {name: getattr(batch, name) for name in ("actions", "log_probs", "advantages", "returns", "values")}
-        return NonFiniteError(what, f"the {what} is not finite (loss {loss}, gradient norms {norms}); training stopped before the "
+        return NonFiniteError(what, f"the {what} is not finite (loss {loss}, gradient norms {norms}); training stopped before "
+                                    "the "
                               "step that would have destroyed the networks. Try lower learning rates, "
                               "normalize_observations=True or normalize_rewards=True", evidence | {"inputs": batch.states.inputs})  # fmt: skip
 
@@ -199,6 +218,12 @@ class PPO(Algorithm):
         means = {name: sum(s[name] for s in stats) / len(stats) for name in stats[0]}
         return means | {"explained_variance": explained_variance(batch.values, batch.returns), "gradient_steps": float(len(stats)),
                         "lr_actor": self.optimizers[0].lr}  # fmt: skip
+
+
+def filled(value: Number | None) -> Number:
+    """A field that `for_control` has given a value."""
+    assert value is not None
+    return value
 
 
 def clipped_objective(log_ratio: Tensor, advantages: Tensor, eps: float) -> Tensor:
@@ -236,8 +261,11 @@ def check_ratio_is_one(log_ratio: Tensor, tolerance: float = 1e-3) -> None:
     worst = log_ratio.detach().abs().max().item()
     if not worst <= tolerance:
         raise RatioError(
-            f"before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities differ by "
-            f"{worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves differently in rollout "
-            "and update; the actor changed in between; actions were sampled with another mask or temperature than the update uses; "
+            f"before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities "
+            "differ by "
+            f"{worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves differently in "
+            "rollout "
+            "and update; the actor changed in between; actions were sampled with another mask or temperature than the update "
+            "uses; "
             "the network's outputs depend on what else is in the batch"
         )

@@ -53,15 +53,15 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
     """
     if (steps is None) == (episodes is None):
         raise ValueError("collect needs either steps=... (of each environment) or episodes=... (ended in all)")
-    if envs.observations is None:
+    if not len(envs.observations):
         envs.reset(seed)
     if actor.distribution is None:
         actor = match_actions(actor, envs.action_space, envs.encoder.shape)
-    distribution, device = actor.distribution, next(actor.parameters()).device
+    distribution, device = actor.policy, next(actor.parameters()).device
     tape = Tape(steps or 128, envs, distribution)
     final_observations, final_infos = {}, {}
     ended, t = 0, 0
-    while (t < steps) if steps is not None else (ended < episodes):
+    while (t < steps) if steps is not None else (ended < (episodes or 0)):
         if t == tape.capacity:
             tape.grow()
         tape.observations[t], tape.phantom[t] = envs.observations, envs.phantom
@@ -83,7 +83,7 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
         tick = envs.step(env_actions)
         tape.rewards[t] = tick.rewards
         tape.ends[t] = np.where(tick.terminated, 2, tick.truncated)
-        ended += np.count_nonzero(tape.ends[t])
+        ended += int(np.count_nonzero(tape.ends[t]))
         for b, observation in tick.final_observations.items():
             final_observations[t, b] = observation
         for b, info in tick.final_infos.items():
@@ -103,9 +103,12 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
 
 def _legal_tensor(legal: np.ndarray, distribution: ActionDistribution, device: torch.device) -> torch.Tensor:
     if not distribution.takes_masks:
-        raise ValueError("the environment gives an action mask, but its actions are continuous; only discrete actions can be masked")
+        raise ValueError(
+            "the environment gives an action mask, but its actions are continuous; only discrete actions can be masked"
+        )
     if legal.shape[1] != distribution.num_outputs:
-        raise ValueError(f"the environment's action mask has {legal.shape[1]} entries, but the policy has {distribution.num_outputs} "
+        raise ValueError(f"the environment's action mask has {legal.shape[1]} entries, but the policy has "
+                         f"{distribution.num_outputs} "
                          "logits; the mask needs one entry for each action")  # fmt: skip
     return torch.from_numpy(legal).to(device)
 
@@ -147,7 +150,8 @@ def _check_finite(tape: Tape, ticks: int, envs: Envs, final_observations: dict[t
     """Raises NonFiniteError naming the environment and the step if a reward or an observation is not finite."""
     for what, array in (("reward", tape.rewards[:ticks]), ("observation", tape.observations[: ticks + 1])):
         if not np.isfinite(array).all():
-            raise _non_finite(what, *np.argwhere(~np.isfinite(array))[0][:2].tolist(), tape, ticks, envs)
+            t, b = np.argwhere(~np.isfinite(array))[0].tolist()[:2]
+            raise _non_finite(what, t, b, tape, ticks, envs)
     for (t, b), observation in final_observations.items():
         if not np.isfinite(observation).all():
             tape.observations[t + 1, b] = observation  # over the next episode's first, which nobody will read

@@ -27,7 +27,7 @@ from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
 from gymformer.rl.envs import Envs, EnvSource, Tick, Vectorization, make_envs
 from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.kl import KLPenalty
-from gymformer.rl.networks import ActorNetwork, match_actions, match_critic
+from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, match_critic
 from gymformer.rl.ppo import PPO, PPOConfig
 from gymformer.rl.rollouts import RewardNormalizer, collect
 from gymformer.rl.segment import Segment
@@ -116,7 +116,7 @@ def train_agent(
         num_envs = 1 if single else min(DEFAULT_ENVS, max(1, (max_episodes or DEFAULT_EPISODES) // DEFAULT_ENVS))
     resumed = _run_to_resume(resume, save_path, env_name)
     if seed is None:
-        seed = fresh_seed() if resumed is None else read_json(resumed / "config.json")["seed"]
+        seed = fresh_seed() if resumed is None else int(read_json(resumed / "config.json")["seed"])
 
     with ExitStack() as stack:
         envs = make_envs(env_name, num_envs, env_kwargs=env_kwargs, max_timesteps=max_timesteps, vectorization=vectorization,
@@ -128,11 +128,11 @@ def train_agent(
         if seed_globals:
             stack.enter_context(seeded_globals(derive_seed(seed, "globals")))
 
-        actor, critic = _networks(envs, actor, critic, algorithm, hidden_dim, activation, seed)
-        device = resolve_device(device, actor, critic)
-        actor, critic = actor.to(device), critic.to(device)
+        policy, value = _networks(envs, actor, critic, algorithm, hidden_dim, activation, seed)
+        device = resolve_device(device, policy, value)
+        policy, value = policy.to(device), value.to(device)
         config = ppo_config or PPOConfig()
-        learner = _algorithm(algorithm, actor, critic, config, _generator(seed, "minibatches"))
+        learner = _algorithm(algorithm, policy, value, config, _generator(seed, "minibatches"))
         if reference is not None:
             frozen = match_actions(reference.to(device), envs.action_space, envs.encoder.shape)
             transforms = [KLPenalty(frozen.requires_grad_(False).eval(), kl_coef), *transforms]
@@ -145,7 +145,7 @@ def train_agent(
             "env_kwargs": {key: repr(value) for key, value in (env_kwargs or {}).items()},
         }  # fmt: skip
         run = Run(
-            settings=settings, envs=envs, learner=learner, agent=TrainedAgent(actor, critic, envs.encoder, envs.action_space, envs.id),
+            settings=settings, envs=envs, learner=learner, agent=TrainedAgent(policy, value, envs.encoder, envs.action_space, envs.id),
             transforms=list(transforms), actions=_generator(seed, "actions", device), show=show, tracker=make_tracker(tracker),
             reward_normalizer=RewardNormalizer(settings["config"].get("gamma", 0.99), envs.num_envs) if normalize_rewards else None,
             max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
@@ -157,7 +157,7 @@ def train_agent(
             stack.enter_context(run_lock(run.folder))
             run.log = MetricsLog(run.folder / "metrics.jsonl")
             stack.callback(run.log.close)
-        threads = stack.enter_context(threads_for(device, actor, critic))
+        threads = stack.enter_context(threads_for(device, policy, value))
         _say_choices(show, settings, config, envs, device, threads, run.folder)
         if resumed is not None:
             run.restore()
@@ -240,7 +240,8 @@ class Run:
         differing = [name for name in self.settings if stored.get(name) != self.settings[name]]
         if differing:
             name = differing[0]
-            raise ValueError(f"{self.folder} was started with {name}={stored.get(name)!r}, and cannot go on with {self.settings[name]!r}; "
+            raise ValueError(f"{self.folder} was started with {name}={stored.get(name)!r}, and cannot go on with "
+                             f"{self.settings[name]!r}; "
                              f"call train_agent as before (differing: {', '.join(differing)}), or start a new run")  # fmt: skip
         tensors, state = load_checkpoint(latest_checkpoint(self.folder / "checkpoints"))
         self.agent.load_tensors(part(tensors, "agent"))
@@ -268,7 +269,7 @@ class Run:
             self.timesteps += self.envs.num_envs - int(tick.phantom.sum())
             if self.callback is not None and not self.stopped_by_callback:
                 self.stopped_by_callback = any(self.callback(m) is False for m in self._moments(tick, done, running, latest))
-            done += np.count_nonzero(tick.terminated | tick.truncated)
+            done += int(np.count_nonzero(tick.terminated | tick.truncated))
             return not (interruption.requested or self.stopped_by_callback or self._is_over(done))
 
         return collect(self.envs, self.agent.actor, steps=self.settings["rollout_steps"], episodes=episodes, generator=self.actions,
@@ -284,16 +285,17 @@ class Run:
                          statistics=latest)  # fmt: skip
 
     def _record(self, segments: list[Segment], stats: dict[str, Any], seconds: float) -> None:
-        ended = [segment for segment in segments if segment.ended]
-        self.returns += [segment.episode_return for segment in ended]
+        returns = [segment.episode_return for segment in segments if segment.episode_return is not None]
+        lengths = [segment.episode_length for segment in segments if segment.episode_length is not None]
+        self.returns += returns
         self.updates += 1
         decisions = sum(map(len, segments))
         record = {
             "update": self.updates, "timesteps": self.timesteps, "episodes": len(self.returns),
-            "return_mean": float(np.mean([s.episode_return for s in ended])) if ended else None,
-            "length_mean": float(np.mean([s.episode_length for s in ended])) if ended else None,
+            "return_mean": float(np.mean(returns)) if returns else None,
+            "length_mean": float(np.mean(lengths)) if lengths else None,
             "running_reward": self._running_reward(), **stats, "seconds": seconds, "steps_per_second": decisions / seconds,
-            "returns": [s.episode_return for s in ended],
+            "returns": returns,
         }  # fmt: skip
         self.metrics.append(record)
         if self.log is not None:
@@ -306,7 +308,8 @@ class Run:
         """Evaluates the sampled policy on environments apart; the best agent so far is kept."""
         self.evaluated_at = len(self.returns)
         if self.eval_source is None:
-            raise ValueError("eval_interval needs an environment apart from the one that is trained in; give an id or a callable instead "
+            raise ValueError("eval_interval needs an environment apart from the one that is trained in; give an id or a "
+                             "callable instead "
                              "of an instance")  # fmt: skip
         result = evaluate(self.agent, self.eval_source, episodes=self.settings["eval_episodes"], env_kwargs=self.eval_kwargs,
                           seed=derive_seed(self.settings["seed"], "evaluation"), max_timesteps=self.settings["max_timesteps"])  # fmt: skip
@@ -361,20 +364,20 @@ class Run:
 
 
 def _networks(envs: Envs, actor: nn.Module | None, critic: nn.Module | None, algorithm: Any, hidden_dim: int | Sequence[int],
-              activation: str, seed: int) -> tuple[ActorNetwork, Any]:  # fmt: skip
+              activation: str, seed: int) -> tuple[ActorNetwork, CriticNetwork]:  # fmt: skip
     """Actor and critic that fit the environment: the ones given, those of a ready algorithm, or new MLPs."""
     if isinstance(algorithm, Algorithm):
         networks = algorithm.networks()
-        return networks["actor"], networks["critic"]  # type: ignore[return-value]
+        actor, critic = networks["actor"], networks["critic"]
     generator = _generator(seed, "networks")
     if actor is None:
-        actor = MLPActorNetwork.for_spaces(envs.vector, hidden_dim, activation=activation, generator=generator)
+        actor = MLPActorNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
     if critic is None:
-        critic = MLPCriticNetwork.for_spaces(envs.vector, hidden_dim, activation=activation, generator=generator)
+        critic = MLPCriticNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
     return match_actions(actor, envs.action_space, envs.encoder.shape), match_critic(critic, envs.encoder.shape)
 
 
-def _algorithm(algorithm: str | type[Algorithm] | Algorithm, actor: ActorNetwork, critic: Any, config: PPOConfig,
+def _algorithm(algorithm: str | type[Algorithm] | Algorithm, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig,
                generator: torch.Generator) -> Algorithm:  # fmt: skip
     match algorithm:
         case Algorithm():
@@ -420,7 +423,11 @@ def _run_to_resume(resume: str | Path | bool | None, save_path: str | Path | Non
     if save_path is None:
         raise ValueError("resume needs the files of a run, but save_path=None writes none; leave save_path at its default")
     if resume is True:
-        name = env if isinstance(env, str) else getattr(getattr(env, "spec", None), "id", None) or getattr(env, "__name__", "environment")
+        name = (
+            env
+            if isinstance(env, str)
+            else getattr(getattr(env, "spec", None), "id", None) or getattr(env, "__name__", "environment")
+        )
         folder = Path(save_path) / safe_name(name)
         runs = sorted(path for path in folder.glob("*") if (path / "config.json").is_file()) if folder.is_dir() else []
         if not runs:
@@ -446,9 +453,19 @@ def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, env
     """What was chosen for the user, in three lines."""
     kind = "plain environment" if envs.num_envs == 1 else f"environments ({type(envs.vector).__name__})"
     why = ", one thread because the networks are small" if threads == 1 else f", {threads} threads"
-    show.say(f"{settings['env']}: {envs.num_envs} {kind}, {device}{why if device.type == 'cpu' else ''}, seed {settings['seed']}")
-    chosen = [f"{name}={settings['config'].get(name)}" for name, value in asdict(asked).items() if value is None and settings["config"].get(name) is not None]
-    every = f"{settings['rollout_steps']} steps in each environment" if settings["rollout_steps"] else f"{settings['update_interval']} episodes"
+    show.say(
+        f"{settings['env']}: {envs.num_envs} {kind}, {device}{why if device.type == 'cpu' else ''}, seed {settings['seed']}"
+    )
+    chosen = [
+        f"{name}={settings['config'].get(name)}"
+        for name, value in asdict(asked).items()
+        if value is None and settings["config"].get(name) is not None
+    ]
+    every = (
+        f"{settings['rollout_steps']} steps in each environment"
+        if settings["rollout_steps"]
+        else f"{settings['update_interval']} episodes"
+    )
     show.say(f"one update every {every}" + (f"; chosen for control: {', '.join(chosen)}" if chosen else ""))
     if folder is not None:
         show.say(f"writing to {folder}")
@@ -457,4 +474,6 @@ def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, env
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"python": platform.python_version()} | {name: version(name) for name in ("gymformer", "torch", "gymnasium", "numpy")}
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in ("gymformer", "torch", "gymnasium", "numpy")
+    }

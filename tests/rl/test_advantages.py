@@ -12,9 +12,7 @@ def gae_by_definition(rewards, values, terminated, gamma, lam) -> np.ndarray:
     """A_t = Σ_l (γλ)^l δ_{t+l}, in O(T²)."""
     after = [*values[1:-1], 0.0 if terminated else values[-1]]
     deltas = [r + gamma * v_next - v for r, v_next, v in zip(rewards, after, values)]
-    return np.array(
-        [sum((gamma * lam) ** k * delta for k, delta in enumerate(deltas[t:])) for t in range(len(rewards))]
-    )
+    return np.array([sum((gamma * lam) ** k * delta for k, delta in enumerate(deltas[t:])) for t in range(len(rewards))])
 
 
 # γ = λ = 1/2, rewards 1 2 3, values 4 2 1 and 8 of the last state.

@@ -56,8 +56,15 @@ def test_sync_and_async_reset_when_told_by_default():
     assert make_envs(Wanderer).mode is AutoresetMode.DISABLED
 
 
-@pytest.mark.parametrize(("env", "name"), [("CartPole-v1", "CartPole-v1"), (Wanderer, "Wanderer"),
-                                           (Wanderer(), "Wanderer"),                                           (gym.make("CartPole-v1"), "CartPole-v1")])  # fmt: skip
+NAMED = [
+    ("CartPole-v1", "CartPole-v1"),
+    (gym.make("CartPole-v1"), "CartPole-v1"),
+    (Wanderer, "Wanderer"),
+    (Wanderer(), "Wanderer"),
+]
+
+
+@pytest.mark.parametrize(("env", "name"), NAMED)
 def test_names(env, name):
     assert make_envs(env).id == name
 

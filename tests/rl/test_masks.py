@@ -17,17 +17,13 @@ from tests.helpers import ppo_for, uniform_actor
 from tests.toy_envs import Masked, MaskedBox, MaskedPair
 
 RUNS = [(1, "auto", AutoresetMode.DISABLED)] + [(3, "sync", mode) for mode in AutoresetMode]
-EVERY_RUN = pytest.mark.parametrize(
-    ("num_envs", "vectorization", "mode"), RUNS, ids=["one", *(m.name for m in AutoresetMode)]
-)
+EVERY_RUN = pytest.mark.parametrize(("num_envs", "vectorization", "mode"), RUNS, ids=["one", *(m.name for m in AutoresetMode)])
 
 
 TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"
 
 
-def rolled_out(
-    env, num_envs, vectorization, mode, rollouts: int = 4
-) -> tuple[Envs, MLPActorNetwork, list[list[Segment]]]:
+def rolled_out(env, num_envs, vectorization, mode, rollouts: int = 4) -> tuple[Envs, MLPActorNetwork, list[list[Segment]]]:
     envs = make_envs(env, num_envs, vectorization=vectorization, autoreset_mode=mode)
     actor, generator = (
         MLPActorNetwork.for_spaces(envs, 8, generator=torch.Generator().manual_seed(0)),
@@ -69,9 +65,7 @@ def test_no_illegal_action_is_taken_and_what_was_legal_is_stored(source, num_env
 
 def test_asynchronous_environments_are_asked_too():
     for source in ("info", "method"):
-        envs, _, rollouts = rolled_out(
-            lambda source=source: Masked(source), 2, "async", AutoresetMode.DISABLED, rollouts=2
-        )
+        envs, _, rollouts = rolled_out(lambda source=source: Masked(source), 2, "async", AutoresetMode.DISABLED, rollouts=2)
         envs.close()
         for segment in chain(*rollouts):
             assert [legal.tolist() for legal in segment.legal] == [legal_at(int(row[0])) for row in segment.rows[:-1]]

@@ -109,9 +109,7 @@ def linears(network: nn.Module) -> list[nn.Linear]:
 @pytest.mark.parametrize(("network", "gain"), [(MLPActorNetwork(4, 16, 3), 0.01), (MLPCriticNetwork(4, 16), 1.0)])
 def test_weights_are_orthogonal_with_the_papers_gains_and_biases_zero(network, gain):
     for layer, expected in zip(linears(network), [math.sqrt(2), math.sqrt(2), gain], strict=True):
-        assert torch.linalg.svdvals(layer.weight).tolist() == pytest.approx(
-            [expected] * min(layer.weight.shape), rel=1e-4
-        )
+        assert torch.linalg.svdvals(layer.weight).tolist() == pytest.approx([expected] * min(layer.weight.shape), rel=1e-4)
         assert not layer.bias.any()
 
 
@@ -126,9 +124,7 @@ def test_an_unknown_activation_is_refused():
         MLPActorNetwork(4, 8, 2, activation="swish")
 
 
-@pytest.mark.parametrize(
-    "make", [lambda kw: MLPActorNetwork(4, 16, 3, **kw), lambda kw: MLPCriticNetwork(4, [5, 6], **kw)]
-)
+@pytest.mark.parametrize("make", [lambda kw: MLPActorNetwork(4, 16, 3, **kw), lambda kw: MLPCriticNetwork(4, [5, 6], **kw)])
 def test_the_config_rebuilds_the_network(make):
     network = make({"activation": "relu"})
     twin = type(network)(**network.config)

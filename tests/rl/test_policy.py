@@ -22,11 +22,9 @@ def rows(vector: Tensor, count: int) -> Tensor:
 
 @pytest.mark.parametrize("legal", [None, LEGAL], ids=["all legal", "masked"])
 def test_sampled_frequencies_are_the_stored_probabilities(legal, generator):
-    """1e5 draws; every frequency within 5 standard deviations. Unseeded, it would fail 5 · 5.7e-7 < 3e-6 of the time."""
+    """1e5 draws; every frequency within 5 standard deviations. Unseeded, 5 · 5.7e-7 < 3e-6 of runs would fail."""
     count = 100_000
-    actions, log_probs = Categorical(5).sample(
-        rows(LOGITS, count), generator, None if legal is None else rows(legal, count)
-    )
+    actions, log_probs = Categorical(5).sample(rows(LOGITS, count), generator, None if legal is None else rows(legal, count))
     masked = LOGITS if legal is None else torch.where(legal, LOGITS, torch.tensor(-math.inf))
     expected = masked.double().exp() / masked.double().exp().sum()
     frequencies = torch.bincount(actions, minlength=5) / count
@@ -34,9 +32,7 @@ def test_sampled_frequencies_are_the_stored_probabilities(legal, generator):
     torch.testing.assert_close(log_probs.exp().double(), expected[actions], rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize(
-    "distribution", [Categorical(4), MultiCategorical([2, 2]), DiagonalGaussian(-ONE, ONE, 0.3)], ids=repr
-)
+@pytest.mark.parametrize("distribution", [Categorical(4), MultiCategorical([2, 2]), DiagonalGaussian(-ONE, ONE, 0.3)], ids=repr)
 def test_the_update_computes_the_log_probs_that_sampling_stored(distribution, generator):
     outputs = torch.randn(100, distribution.num_outputs, generator=generator)
     actions, log_probs = distribution.sample(outputs, generator)

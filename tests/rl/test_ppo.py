@@ -166,9 +166,7 @@ def test_for_control_fills_what_was_left_open_and_nothing_else():
 
 @pytest.mark.parametrize("action_space", [spaces.Discrete(3), spaces.MultiDiscrete([2, 3]), spaces.Box(-1, 1, (2,))])
 def test_every_trainable_parameter_changes(action_space):
-    _, ppo, segments = learner(
-        lambda: Anything(spaces.Box(-1, 1, (3,)), action_space), lr_actor=1e-2, entropy_coef=0.01
-    )
+    _, ppo, segments = learner(lambda: Anything(spaces.Box(-1, 1, (3,)), action_space), lr_actor=1e-2, entropy_coef=0.01)
     before = parameters_of(ppo)
     ppo.update(segments)
     assert any("log_std" in name for name in before) == isinstance(action_space, spaces.Box)
@@ -319,9 +317,7 @@ def test_approx_kl_is_the_k3_estimate_over_decisions():
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (1.0, 0.0)])
 def test_schedules_follow_progress(progress, factor):
-    _, ppo, segments = learner(
-        lr_actor=1e-3, lr_critic=2e-3, eps_clip=0.4, lr_schedule="linear", clip_schedule="linear"
-    )
+    _, ppo, segments = learner(lr_actor=1e-3, lr_critic=2e-3, eps_clip=0.4, lr_schedule="linear", clip_schedule="linear")
     ppo.progress = progress
     assert ppo.update(segments)["lr_actor"] == pytest.approx(1e-3 * factor)
     assert [optimizer.lr for optimizer in ppo.optimizers] == pytest.approx([1e-3 * factor, 2e-3 * factor])
@@ -375,9 +371,7 @@ def test_without_its_state_dict_the_next_update_differs():
 def test_the_ratio_is_one_before_the_first_step(action_space, num_envs):
     _, ppo, segments = learner(lambda: Anything(spaces.Box(-1, 1, (3,)), action_space), num_envs, steps=100)
     batch = ppo.prepare(segments)
-    log_probs, _ = ppo.actor.distribution.log_probs_and_entropy(
-        ppo.actor.evaluate(batch.states), batch.actions, batch.legal
-    )
+    log_probs, _ = ppo.actor.distribution.log_probs_and_entropy(ppo.actor.evaluate(batch.states), batch.actions, batch.legal)
     assert (log_probs - batch.log_probs).abs().max() < 1e-4
 
 
@@ -427,13 +421,12 @@ def assert_refuses_and_leaves_the_networks(ppo: PPO, segments, what: str, match:
     return caught.value
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_an_overflowing_loss_stops_before_the_networks_change():
     _, ppo, segments = learner()
     for segment in segments:
         segment.rewards = segment.rewards * 1e38
-    error = assert_refuses_and_leaves_the_networks(
-        ppo, segments, "loss", "the loss is not finite.*lower learning rates"
-    )
+    error = assert_refuses_and_leaves_the_networks(ppo, segments, "loss", "the loss is not finite.*lower learning rates")
     assert error.evidence["returns"].shape == error.evidence["actions"].shape
 
 
@@ -495,7 +488,7 @@ def test_any_module_with_a_forward_learns(critic_shape):
 
 def test_images_go_through_a_convolution():
     envs = make_envs(lambda: Anything(spaces.Box(0, 255, (3, 8, 8), np.uint8), spaces.Discrete(2)), 2)
-    assert isinstance(envs.single_observation_space, gym.spaces.Box)
+    assert isinstance(envs.observation_space, gym.spaces.Box)
     body = lambda outputs: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, outputs))  # noqa: E731
     actor = match_actions(body(2), envs.action_space, envs.encoder.shape)
     ppo = ppo_for(actor, match_critic(body(1), envs.encoder.shape), update_epochs=1)

@@ -17,9 +17,7 @@ def scaled(space: gym.Space, sample):
             return spaces.Box(0, 1, space.shape), sample.astype(np.float32) / 255
         case spaces.Dict():
             parts = {key: scaled(part, sample[key]) for key, part in space.items()}
-            return spaces.Dict({k: part for k, (part, _) in parts.items()}), {
-                k: value for k, (_, value) in parts.items()
-            }
+            return spaces.Dict({k: part for k, (part, _) in parts.items()}), {k: value for k, (_, value) in parts.items()}
         case spaces.Tuple():
             parts = [scaled(part, value) for part, value in zip(space, sample)]
             return spaces.Tuple([part for part, _ in parts]), tuple(value for _, value in parts)

@@ -167,7 +167,9 @@ def test_the_result_plots_and_a_notebook_shows_the_chart(tmp_path):
 def test_the_log_has_a_line_for_each_update_and_none_of_them_is_nan(tmp_path):
     result = quick(save_path=tmp_path, rollout_steps=16)
     assert read_metrics(result.path) == json.loads(json.dumps(result.metrics))
-    assert {"policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "explained_variance"} <= set(result.metrics[0])
+    assert {"policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "explained_variance"} <= set(
+        result.metrics[0]
+    )
 
 
 def test_a_run_never_overwrites_another_and_stays_inside_save_path(tmp_path):
@@ -194,7 +196,9 @@ def test_a_saved_agent_is_rebuilt_without_being_told_its_architecture(env, tmp_p
 
 def test_an_agent_of_a_module_of_ones_own_is_loaded_by_passing_it(tmp_path):
     def modules():
-        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Sequential(
+            nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)
+        )
 
     actor, critic = modules()
     path = quick(actor=actor, critic=critic).agent.save_pretrained(tmp_path / "mine")
@@ -292,13 +296,16 @@ def test_transforms_write_penalties_and_the_reported_returns_are_the_environment
 
 def test_a_reference_keeps_the_policy_close():
     """The KL to the reference is 0 before the first step, and smaller at the end the dearer it is."""
+
     def trained(coefficient):
         torch.manual_seed(0)
         actor = MLPActorNetwork(4, 16, 2)
         reference = MLPActorNetwork(4, 16, 2)
         reference.load_state_dict(actor.state_dict())
         config = PPOConfig(lr_actor=3e-3, update_epochs=10)
-        return quick(actor=actor, reference=reference, kl_coef=coefficient, ppo_config=config, max_episodes=60, update_interval=10)
+        return quick(
+            actor=actor, reference=reference, kl_coef=coefficient, ppo_config=config, max_episodes=60, update_interval=10
+        )
 
     cheap, dear = trained(1e-4), trained(30.0)
     assert abs(cheap.metrics[0]["kl_to_reference"]) < 1e-5

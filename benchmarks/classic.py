@@ -1,0 +1,201 @@
+"""gymformer's PPO beside its peers on Gymnasium's classic environments; benchmarks/README.md explains every figure.
+
+python benchmarks/classic.py speed|solve|learning|import|all [--quick] [--out FOLDER] [--cleanrl CLONE] [--env ID]
+python benchmarks/classic.py tables [--check]      write the README's tables from the results, or compare them
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tables
+from venvs import python_of
+
+HERE = Path(__file__).parent
+RESULTS, QUICK_RESULTS = HERE / "results", HERE / ".peers" / "quick-results"
+COMMANDS = ("speed", "solve", "learning", "import")
+
+# rl-baselines3-zoo, hyperparams/ppo.yml, CartPole-v1.
+ZOO = {"num_envs": 8, "rollout_steps": 32, "epochs": 20, "minibatch_size": 256, "gamma": 0.98, "lam": 0.8, "lr": 1e-3}
+SETTINGS = {
+    "zoo": ZOO | {"warm_up": 8, "iterations": 50},
+    "large": ZOO | {"num_envs": 64, "rollout_steps": 128, "epochs": 10, "minibatch_size": 2048, "warm_up": 1, "iterations": 6},
+}
+SOLVE = ZOO | {"total_timesteps": 100_000}
+FIVE_LINES = "CartPole-v1 (five lines)"
+LEARNING = {  # what to train -> its environment, settings and seeds
+    "CartPole-v1": {"env": "CartPole-v1", "settings": "preset", "seeds": range(5)},
+    FIVE_LINES: {"env": "CartPole-v1", "settings": "five lines", "max_episodes": 1000, "seeds": range(5)},
+    "Acrobot-v1": {"env": "Acrobot-v1", "settings": "preset", "seeds": range(3)},
+    "LunarLander-v3": {"env": "LunarLander-v3", "settings": "preset", "seeds": range(3)},
+    "Pendulum-v1": {"env": "Pendulum-v1", "settings": "preset", "seeds": range(3)},
+}
+IMPORTS = {  # name -> what a fresh process runs
+    "python": "pass",
+    "gymnasium": "import gymnasium",
+    "gymformer": "import gymformer",
+    "train_agent": "from gymformer import train_agent",
+}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {"CUDA_VISIBLE_DEVICES": ""}
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]  # settings -> what the contender's process answers
+
+
+def ask(python: Path | str, script: str, task: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What contenders/<script> answers, run in a process of its own with one thread."""
+    command = [python, HERE / "contenders" / script, task, json.dumps(settings)]
+    done = subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def contenders(cleanrl: Path | None) -> dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]]:
+    """Name -> a function of task and settings. CleanRL takes part where the user has a clone of it."""
+    found = {
+        "gymformer": lambda task, s: ask(sys.executable, "gymformer_ppo.py", task, s),
+        "sb3": lambda task, s: ask(python_of("sb3"), "sb3_ppo.py", task, s),
+        "numpy": lambda task, s: ask(sys.executable, "numpy_ppo.py", task, s),
+    }
+    if cleanrl is not None:
+        script = str(cleanrl.resolve() / "cleanrl" / "ppo.py")
+        found["cleanrl"] = lambda task, s: ask(python_of("cleanrl"), "cleanrl_ppo.py", task, s | {"script": script})
+    return found
+
+
+def in_turn(rounds: int, asked: dict[str, Ask], settings: dict[str, Any], what: str) -> dict[str, list[dict[str, Any]]]:
+    """Every contender's answers, asked A B C A B C ..., so that a machine that drifts drifts for all. The round is the seed."""
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in asked}
+    for number in range(rounds):
+        for name, one in asked.items():
+            print(f"{what}, round {number + 1} of {rounds}: {name}", flush=True)
+            answers[name].append(one(settings | {"seed": number}))
+    return answers
+
+
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    rounds, result = 1 if options.quick else 5, {"machine": machine(), "settings": {}, "gradient_step": {}}
+    quick = {"iterations": 3, "warm_up": 1} if options.quick else {}
+    everyone = contenders(options.cleanrl)
+    for setting, names in (("zoo", everyone.keys()), ("large", ("gymformer", "sb3", "numpy"))):
+        asked = {name: lambda s, name=name: everyone[name]("speed", s) for name in names}
+        result["settings"][setting] = in_turn(rounds, asked, SETTINGS[setting] | quick, f"speed, {setting}")
+    one = {"steps": 3_000 if options.quick else 20_000}
+    result["one"] = in_turn(rounds, parts("one", tables.KINDS), one, "one environment")
+    for size in (64, 256, 2048):
+        steps = (30_000 if options.quick else 1_000_000) // (size + 500)  # about as long for each size
+        plan = {"minibatch_size": size, "steps": steps}
+        result["gradient_step"][str(size)] = in_turn(rounds, parts("gradient_step", tables.OPTIMIZERS), plan, f"step of {size}")
+    return result
+
+
+def parts(task: str, kinds: Iterable[str]) -> dict[str, Ask]:
+    """Each kind's measurement by contenders/parts.py."""
+    return {kind: lambda s, kind=kind: ask(sys.executable, "parts.py", task, s | {"kind": kind}) for kind in kinds}
+
+
+def solve(options: argparse.Namespace) -> dict[str, Any]:
+    asked = {name: lambda s, one=one: one("solve", s) for name, one in contenders(options.cleanrl).items()}
+    return {"machine": machine(), "runs": in_turn(1 if options.quick else 5, asked, SOLVE, "solve")}
+
+
+def learning(options: argparse.Namespace) -> dict[str, Any]:
+    """Adds to the results that are there: one environment can be measured by itself."""
+    path = options.out / "learning.json"
+    environments = json.loads(path.read_text())["environments"] if path.is_file() else {}
+    for name, plan in LEARNING.items():
+        if options.env not in (None, name, plan["env"]):
+            continue
+        runs = []
+        for seed in list(plan["seeds"])[: 1 if options.quick else None]:
+            print(f"learning, {name}, seed {seed}", flush=True)
+            settings = {key: value for key, value in plan.items() if key != "seeds"}
+            run = ask(sys.executable, "gymformer_ppo.py", "learning", settings | {"seed": seed})
+            print(f"  mean {run['mean']:.1f} after {run['timesteps']:,} steps, {run['cpu_seconds']:.0f} CPU s", flush=True)
+            runs.append(run)
+        environments[name] = {"date": time.strftime("%Y-%m-%d"), "runs": runs}
+    return {"machine": machine(), "environments": environments}
+
+
+def import_time(options: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds of a whole Python process that imports and ends, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
+    for number in range(3 if options.quick else 10):
+        for name, code in IMPORTS.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | ONE_THREAD)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if number:  # the first reads the files from the disk
+                seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return {"machine": machine(), "seconds": seconds}
+
+
+def machine() -> dict[str, Any]:
+    packages = {name: version(name) for name in ("gymformer", "torch", "gymnasium", "numpy")}
+    return {"date": time.strftime("%Y-%m-%d"), "cpu": _cpu(), "cores": os.cpu_count(), "load": os.getloadavg()[0],
+            "platform": platform.platform(), "python": platform.python_version(), "versions": packages}  # fmt: skip
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def results_in(folder: Path) -> dict[str, dict[str, Any]]:
+    return {name: json.loads(path.read_text()) for name in COMMANDS if (path := folder / f"{name}.json").is_file()}
+
+
+def run(name: str, options: argparse.Namespace) -> bool:
+    """Measures, writes <out>/<name>.json, prints the tables; whether all targets were met."""
+    result = {"speed": speed, "solve": solve, "learning": learning, "import": import_time}[name](options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print("\n" + tables.render({name: result}).partition(f"### {name}")[2].partition("\n### ")[0])
+    return all(target.met for target in tables.targets(name, result))
+
+
+def write_tables(out: Path, check: bool) -> bool:
+    """The README's tables from the results; with `check`, only whether they are what the README has."""
+    readme = HERE / "README.md"
+    text = tables.insert(readme, tables.render(results_in(out)))
+    if check:
+        return readme.read_text() == text
+    readme.write_text(text)
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=[*COMMANDS, "all", "tables"])
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, to see that everything runs; figures mean little"
+    )
+    parser.add_argument("--out", type=Path, help="where the results go (benchmarks/results; with --quick a folder git ignores)")
+    parser.add_argument(
+        "--cleanrl", type=Path, help="a clone of github.com/vwxyzjn/cleanrl, whose cleanrl/ppo.py then takes part"
+    )
+    parser.add_argument("--env", choices=list(LEARNING), help="learning: only this one; the others' results stay")
+    parser.add_argument("--check", action="store_true", help="tables: fail if the README differs from the results")
+    options = parser.parse_args()
+    options.out = options.out or (QUICK_RESULTS if options.quick else RESULTS)
+    if options.command == "tables":
+        ok = write_tables(options.out, options.check)
+        if not ok:
+            print("benchmarks/README.md differs from the results; run: python benchmarks/classic.py tables", file=sys.stderr)
+        return int(not ok)
+    met = [run(name, options) for name in (COMMANDS if options.command == "all" else [options.command])]
+    if options.command == "all" and options.out == RESULTS:
+        write_tables(options.out, check=False)
+    return int(not all(met))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,398 @@
+"""The command line: train, evaluate and watch agents, and list environments."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from gymformer.config import Settings
+    from gymformer.rl.agent import TrainedAgent
+
+__all__ = ["main"]
+
+OVERVIEW = """\
+usage: gymformer COMMAND [options]
+
+Trains agents in any Gymnasium environment, evaluates them, and lets you watch them play.
+
+commands:
+{commands}
+
+options:
+  -h, --help  show this text; "gymformer COMMAND --help" explains a command and its options
+  --version   show the version
+
+examples:
+  gymformer demo                                    a tour in less than a minute
+  gymformer envs lunar                              what can be trained in
+  gymformer train CartPole-v1 --seed 0              train, save, evaluate
+  gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
+  gymformer play runs/CartPole-v1/... --gif it.gif  watch it
+"""
+GIF_FPS = 25  # frames a second; more only make the file larger
+FALLBACK_LIMIT = 1000  # steps of an episode where the environment itself sets no limit: train_agent's default
+
+
+class UsageError(Exception):
+    """Something the user can put right; shown as one line."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command and returns the exit status: 0, 1 (it did not reach its goal), 2 (wrong use) or 130 (Ctrl-C)."""
+    name, *args = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        match name:
+            case "-h" | "--help":
+                summaries = {command: (run.__doc__ or "").splitlines()[0] for command, run in COMMANDS.items()}
+                print(OVERVIEW.format(commands="\n".join(f"  {c:<8}{text}" for c, text in summaries.items())), end="")
+                return 0
+            case "--version":
+                from importlib.metadata import version
+
+                print(f"gymformer {version('gymformer')}")
+                return 0
+            case _ if name in COMMANDS:
+                return COMMANDS[name](args)
+        near = get_close_matches(name, COMMANDS, n=1) or list(COMMANDS)
+        raise UsageError(f"{name!r} is not a command; did you mean {', '.join(near)}? See gymformer --help")
+    except SystemExit as end:  # --help of a command
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        print("gymformer: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `gymformer envs | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if not _is_for_the_user(error):
+            raise
+        lines = [str(error), *getattr(error, "__notes__", [])]
+        print(f"gymformer: error: {'; '.join(' '.join(line.split()) for line in lines)}", file=sys.stderr)
+        return 1 if isinstance(error, ArithmeticError) else 2
+
+
+def train(args: list[str]) -> int:
+    """train an agent in an environment, save and evaluate it"""
+    options = _parse("train", args)
+    settings = _settings(options, args)
+    _make(settings.env, settings.env_kwargs, trainable=True).close()
+    return _train(settings, options.evaluate, args)
+
+
+def _settings(options: Any, args: list[str]) -> "Settings":
+    """The layers of settings, one over the other."""
+    from gymformer import config
+
+    given: dict[str, Any] = {"ppo_config": {}} | ({} if options.env is None else {"env": options.env})
+    groups = (options.budget, options.update, options.environment, options.network, options.run, options.monitoring)
+    values = {name: value for group in groups for name, value in group}
+    for flag in _flags(args):
+        group, _, name = flag.rpartition(".")
+        if group == "ppo":
+            given["ppo_config"][name] = getattr(options.ppo, name)
+        elif name in values:
+            given[name] = values[name]
+    layers = given if options.config is None else config.merge(config.read_config(options.config), given)
+    if "env" not in layers:
+        raise UsageError("no environment was given; name one first (gymformer train CartPole-v1), or in the file of --config")
+    if options.preset and (preset := config.preset_settings(layers["env"])):
+        merged = config.merge(preset, layers)
+        kept = [name for name in preset if name in merged and (name == "ppo_config" or name not in layers)]
+        print(f"using the preset for {layers['env']} ({', '.join(kept)}); --no-preset leaves it out", file=sys.stderr)
+        layers = merged
+    return config.validate(layers)
+
+
+def _flags(args: list[str]) -> set[str]:
+    """The options that the user wrote, as Python names: {"seed", "ppo.lr_actor"} of --seed 3 --ppo.lr-actor=1e-3."""
+    names = (word.partition("=")[0].removeprefix("--").replace("-", "_") for word in args if word.startswith("--"))
+    return {name.removeprefix("no_") for name in names}
+
+
+def _train(settings: "Settings", evaluates: bool, args: list[str]) -> int:
+    from gymformer import evaluate, train_agent
+    from gymformer.config import EPISODES
+
+    result = train_agent(**settings.arguments())
+    mean = (
+        ""
+        if result.running_reward is None
+        else f", mean return of the last {min(len(result), 100)}: {result.running_reward:.1f}"
+    )
+    print(f"trained for {len(result)} episodes, {result.timesteps} timesteps{mean}")
+    if result.path is not None:
+        print(f"saved in {result.path}")
+    if result.stopped == "interrupted":
+        if result.path is not None:
+            again = args if "resume" in _flags(args) else [*args, "--resume", str(result.path)]
+            print(f"go on with: {shlex.join(['gymformer', 'train', *again])}")
+        return 130
+    if evaluates:
+        for greedy in (False, True):
+            print(evaluate(result.agent, settings.env, episodes=EPISODES, greedy=greedy, env_kwargs=settings.env_kwargs,
+                           max_timesteps=_limit(settings.env, settings.max_timesteps)))  # fmt: skip
+    if result.path is not None:
+        kwargs = [] if not settings.env_kwargs else ["--env-kwargs", *(f"{k}={v}" for k, v in settings.env_kwargs.items())]
+        env = ["--env", settings.env] if ":" in settings.env else []
+        print(f"watch it: {shlex.join(['gymformer', 'play', str(result.path), *env, *kwargs])}")
+    return 0
+
+
+def evaluate(args: list[str]) -> int:
+    """evaluate a saved agent: mean return with an interval, and success rate"""
+    options = _parse("eval", args)
+    from gymformer import evaluate
+
+    agent, env = _load(options.path, options.env, options.env_kwargs)
+    env.close()
+    env_id = options.env or agent.env_id
+    result = evaluate(agent, env_id, episodes=options.episodes, greedy=options.greedy, seed=options.seed,
+                      env_kwargs=options.env_kwargs, max_timesteps=_limit(env_id, FALLBACK_LIMIT))  # fmt: skip
+    print(json.dumps({"path": str(options.path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
+    return 0
+
+
+def play(args: list[str]) -> int:
+    """watch a saved agent play, in a GIF or in a window"""
+    options = _parse("play", args)
+    if options.episodes < 1:
+        raise UsageError(f"--episodes {options.episodes}; at least 1 is needed")
+    if options.human and options.gif is not None:
+        raise UsageError("--human shows a window and --gif writes a file; choose one of them")
+    mode = "human" if options.human else "rgb_array"
+    agent, env = _load(options.path, options.env, options.env_kwargs, render_mode=mode)
+    return _play(agent, env, options)
+
+
+def _play(agent: "TrainedAgent", env: "gym.Env", options: Any) -> int:
+    from gymformer.evaluation import play_episode, save_gif
+    from gymformer.files import safe_name
+
+    env_id = options.env or agent.env_id
+    limit, frames = _limit(env_id, FALLBACK_LIMIT) or sys.maxsize, []
+    with contextlib.closing(env):
+        for seed in range(options.seed, options.seed + options.episodes):
+            total, shown = play_episode(agent, env, greedy=options.greedy, seed=seed, max_timesteps=limit)
+            print(f"{env_id}, seed {seed}: return {total:g}", flush=True)
+            frames += shown
+        fps = env.metadata.get("render_fps") or 30
+    if not options.human:
+        every = max(1, round(fps / GIF_FPS))
+        default = Path(f"{safe_name(env_id)}-seed{options.seed}.gif")
+        path = save_gif(frames[::every] + frames[-1:], options.gif or default, fps=round(fps / every))
+        print(f"written to {path}")
+    return 0
+
+
+def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None, **options: Any) -> "tuple[TrainedAgent, gym.Env]":
+    """A saved agent, and an environment for it."""
+    from gymformer import load_agent
+
+    agent = load_agent(path)
+    env_id = env_id or agent.env_id
+    if env_id is None:
+        raise UsageError(f"the agent in {path} does not know its environment; name it: --env ID")
+    if ":" in env_id and env_id == agent.env_id and not options.get("trusted"):
+        raise UsageError(
+            f"the agent in {path} was trained in {env_id}, which imports a module; if you trust it, say --env {env_id}"
+        )
+    env = _make(env_id, env_kwargs, **options)
+    for what in ("observation_space", "action_space"):
+        has, wants = getattr(env, what), getattr(agent, what)
+        if has != wants:
+            env.close()
+            raise UsageError(
+                f"the agent in {path} was trained for the {what} {wants} (of {agent.env_id}), but {env_id} has {has}"
+            )
+    return agent, env
+
+
+def envs(args: list[str]) -> int:
+    """list the environments that agents can be trained in"""
+    options = _parse("envs", args)
+    import gymnasium as gym
+
+    ids = list(gym.registry) if options.all else _newest(list(gym.registry))
+    chosen = [env_id for env_id in ids if options.filter.lower() in env_id.lower()]
+    if not chosen:
+        raise UsageError(f"no environment's id contains {options.filter!r}; gymformer envs --all lists every one")
+    _print_table(
+        ("id", "observation", "action", "threshold", "preset", "can be trained in"), [_row(env_id) for env_id in chosen]
+    )
+    return 0
+
+
+def _newest(ids: list[str]) -> list[str]:
+    """The newest version of each environment, where it has several."""
+    from gymnasium.envs.registration import parse_env_id
+
+    parsed = {env_id: parse_env_id(env_id) for env_id in ids}
+    newest: dict[tuple[str | None, str], int] = {}
+    for namespace, name, version in parsed.values():
+        newest[namespace, name] = max(newest.get((namespace, name), -1), -1 if version is None else version)
+    return [env_id for env_id, (namespace, name, version) in parsed.items()
+            if (-1 if version is None else version) == newest[namespace, name]]  # fmt: skip
+
+
+def _row(env_id: str) -> tuple[str, ...]:
+    import gymnasium as gym
+
+    from gymformer.presets import preset_names
+
+    threshold = gym.spec(env_id).reward_threshold
+    known = ("" if threshold is None else f"{threshold:g}", "yes" if env_id in preset_names() else "")
+    try:
+        env = _make(env_id)
+    except Exception as error:  # whatever one environment does, the others are listed
+        reason = " ".join(str(error).split()).removeprefix(f"{env_id} cannot be made: ")
+        return env_id, "", "", *known, f"no: {reason or type(error).__name__}"
+    with contextlib.closing(env):
+        spaces = (_short(env.observation_space), _short(env.action_space))
+        obstacle = _obstacle(env)
+    return env_id, *spaces, *known, "yes" if obstacle is None else f"no: {obstacle}"
+
+
+def _short(space: "gym.Space") -> str:
+    """A space in a few characters: its kind and its size."""
+    from gymnasium import spaces
+
+    match space:
+        case spaces.Box():
+            return f"Box({'×'.join(map(str, space.shape)) or '1'}{', ' + str(space.dtype) if space.dtype != 'float32' else ''})"
+        case spaces.Discrete():
+            return f"Discrete({space.n})"
+        case spaces.MultiDiscrete():
+            return f"MultiDiscrete({', '.join(map(str, space.nvec.ravel()))})"
+        case spaces.MultiBinary():
+            return f"MultiBinary({'×'.join(map(str, space.shape))})"
+        case spaces.Dict():
+            return f"Dict({', '.join(f'{key}: {_short(part)}' for key, part in space.spaces.items())})"
+        case spaces.Tuple():
+            return f"Tuple({', '.join(map(_short, space.spaces))})"
+    return type(space).__name__
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A table that fits a terminal; elsewhere plain columns, without colours, with nothing cut off."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    seen = sys.stdout.isatty()
+    console = Console(width=None if seen else 10_000, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD if seen else None, pad_edge=seen)
+    for name in header:
+        table.add_column(name, overflow="fold", no_wrap=not seen)
+    for row in rows:
+        table.add_row(*(text.replace("[", r"\[") for text in row))
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def demo(args: list[str]) -> int:
+    """train CartPole from nothing in less than a minute, and see all of it"""
+    options = _parse("demo", args)
+    from gymformer.demo import FULL, QUICK, run_demo
+
+    return 0 if run_demo([*QUICK, *FULL] if options.full else QUICK, options.save_path, options.seed) else 1
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "play": play, "envs": envs, "demo": demo}
+
+
+def _parse(command: str, args: list[str]) -> Any:
+    """The options in `args`; a mistake is a UsageError of one line instead of tyro's box."""
+    import tyro
+    from pydantic import ValidationError
+
+    from gymformer.config import OPTIONS, describe
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(OPTIONS[command], prog=f"gymformer {command}", args=args)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        cause: BaseException | None = end
+        while cause is not None and not isinstance(cause, ValidationError):
+            cause = cause.__context__
+        wrong = _unboxed(said.getvalue()) if cause is None else describe(cause)
+        raise UsageError(f"{wrong} (see gymformer {command} --help)") from end
+
+
+def _unboxed(text: str) -> str:
+    """The message in a box drawn by tyro, as one line."""
+    lines = [line.strip("│| ") for line in text.splitlines()]
+    message, _, hints = " ".join(line for line in lines if not re.match("[╭╰+]?[─-]{3}|[╭╰+]─", line)).partition("Perhaps you meant:")
+    message = re.split(r"Got errors:|Argument helptext:|For full helptext", message)[0].strip(" .")
+    message = message.removeprefix("Error parsing ").replace("{None}|", "")
+    message = re.sub(r"no type matching (.+) could be instantiated from \['(.*)'\]", r"'\2' is not of the form \1", message)
+    hint = re.search(r"--[\w.-]+", hints)
+    return f"{message}; did you mean {hint[0]}?" if hint else message
+
+
+def _make(
+    env_id: str, env_kwargs: dict[str, Any] | None = None, *, render_mode: str | None = None, trainable: bool = False
+) -> "gym.Env":
+    """One environment. Raises UsageError saying why it cannot be made, drawn, or (`trainable`) trained in."""
+    import gymnasium as gym
+
+    if ":" in env_id and "" not in sys.path:
+        sys.path.append("")  # the current folder, as `python -m` would: there lies the module of a user's environment
+    try:
+        env = gym.make(env_id, disable_env_checker=True, render_mode=render_mode, **(env_kwargs or {}))
+    except (gym.error.Error, ImportError) as error:
+        raise UsageError(f"{env_id} cannot be made: {error}") from error
+    except (TypeError, ValueError, KeyError) as error:
+        if not env_kwargs and ":" not in env_id and "kwargs" not in str(error):
+            raise
+        raise UsageError(f"{env_id} cannot be made with {env_kwargs}: {error}") from error
+    obstacle = _obstacle(env) if trainable else None
+    if render_mode is not None and render_mode not in (modes := env.metadata.get("render_modes") or []):
+        obstacle = f"{env_id} cannot be shown as {render_mode!r}; it knows {', '.join(modes) or 'no way of being shown'}"
+    if obstacle is not None:
+        env.close()
+        raise UsageError(obstacle)
+    return env
+
+
+def _obstacle(env: "gym.Env") -> str | None:
+    """Why gymformer cannot train in this environment, if it cannot."""
+    from gymformer.rl.policy import distribution_for
+    from gymformer.rl.spaces import flat_size
+
+    try:
+        flat_size(env.observation_space)
+        distribution_for(env.action_space)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _limit(env_id: str, fallback: int) -> int | None:
+    """None where the environment itself cuts its episodes off, else `fallback`: an agent may never reach the end."""
+    import gymnasium as gym
+
+    return None if gym.spec(env_id).max_episode_steps else fallback
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """A mistake of use, or something that gymformer itself raises (expected, actual, remedy); anything else is a bug, whose
+    traceback is worth more than its message."""
+    if isinstance(error, UsageError | OSError):
+        return True
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(last.filename).is_relative_to(Path(__file__).parent) and (last.line or "").startswith("raise ")

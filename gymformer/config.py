@@ -1,0 +1,287 @@
+"""What gymformer can be told on the command line and in a file, layer over layer, and how it is checked."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+from gymformer.presets import preset, preset_names
+from gymformer.rl.ppo import PPOConfig
+
+__all__ = ["OPTIONS", "Settings", "merge", "preset_settings", "read_config", "validate"]
+
+EPISODES = 100  # of an evaluation
+
+
+def _key_values(words: list[str]) -> dict[str, Any]:
+    """{"a": 1, "b": "x"} from ["a=1", "b=x"]; a value is read as YAML."""
+    pairs = [word.partition("=") for word in words]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise ValueError(f"{' '.join(words)!r} is not of the form KEY=VALUE KEY=VALUE")
+    return {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
+KEY_VALUES = PrimitiveConstructorSpec(
+    nargs="*", metavar="KEY=VALUE", instance_from_str=_key_values, is_instance=lambda value: isinstance(value, dict | None),
+    str_from_instance=lambda value: ["None"] if value is None else [f"{key}={item}" for key, item in value.items()],
+)  # fmt: skip
+EnvKwargs = Annotated[dict[str, Any] | None, KEY_VALUES]
+
+
+class Group(BaseModel):
+    """Settings that belong together. The comment of a field is its help on the command line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Budget(Group):
+    """How long to train: until the first of these is spent (1,000 episodes where neither is given)."""
+
+    max_episodes: PositiveInt | None = None  # episodes, in all environments together
+    total_timesteps: PositiveInt | None = None  # steps, in all environments together
+    max_timesteps: PositiveInt = 1000  # an episode is cut off (truncated) after so many steps
+
+
+class Updates(Group):
+    """When the policy learns from what it has seen."""
+
+    update_interval: PositiveInt = 100  # after so many episodes
+    rollout_steps: PositiveInt | None = None  # after so many steps in each environment, instead
+
+
+class Environments(Group):
+    """The copies of the environment that the agent acts in."""
+
+    num_envs: PositiveInt | None = None  # how many copies. None: up to 8, fewer if max_episodes is small
+    # native: the environment's own vector version; sync: one after another; async: each in a process
+    vectorization: Literal["auto", "native", "sync", "async"] = "auto"
+    env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8 is_slippery=false
+    normalize_observations: bool = False  # scale observations to mean 0 and deviation 1, as seen so far
+    normalize_rewards: bool = False  # scale rewards by the spread of the returns, for learning only
+
+
+class Networks(Group):
+    """The policy and the critic: two perceptrons that fit the environment's spaces."""
+
+    # width of both hidden layers, or one width for each layer
+    hidden_dim: Annotated[PositiveInt | tuple[PositiveInt, ...], arg(metavar="INT [INT ...]")] = 64
+    activation: Literal["tanh", "relu", "silu", "gelu"] = "tanh"  # between the layers
+
+
+class Run(Group):
+    """The run and its folder."""
+
+    seed: int | None = None  # one seed, one result. None: a fresh one, which is printed and saved
+    seed_globals: bool = False  # also seed the global generators, for environments that ignore reset(seed=...)
+    # auto: a GPU where there is one and the networks are large enough to use it; or cpu, cuda, cuda:1, mps
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = "auto"
+    save_path: Path | None = Path("runs")  # a new folder is made below this one for the run. None: nothing is written
+    save_interval: PositiveInt = 100  # a checkpoint every so many episodes
+    resume: bool | Path | None = None  # go on with this run's folder, or (True) with the newest run of the environment
+
+
+class Monitoring(Group):
+    """What is watched while the agent learns."""
+
+    eval_interval: PositiveInt | None = None  # evaluate every so many episodes and keep the best agent
+    eval_episodes: PositiveInt = 20  # episodes of each of these evaluations
+    log_interval: PositiveInt = 10  # a line every so many episodes, where no bar can be shown
+    progress: bool | None = None  # True: always a bar; False: silence; None: a bar in a terminal, lines elsewhere
+    tracker: Literal["wandb", "tensorboard"] | None = None  # also log there (wandb stays offline unless WANDB_MODE=online)
+
+
+class Settings(Budget, Updates, Environments, Networks, Run, Monitoring):
+    """All arguments of `train_agent` that can be written down. Names and defaults are `train_agent`'s."""
+
+    env: str
+    ppo_config: PPOConfig = PPOConfig()
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `train_agent`."""
+        arguments = dict(self)
+        return {"env_name": arguments.pop("env"), **arguments}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Trains an agent with PPO, saves it, evaluates it, and says how to watch it.
+
+    An option given here wins over the file of --config, which wins over the environment's preset, which wins over the
+    defaults below. "None" stands for the absence of a value.
+
+    examples:
+      gymformer train CartPole-v1 --seed 0
+      gymformer train LunarLander-v3 --total-timesteps 500000 --ppo.lr-actor 1e-4
+      gymformer train FrozenLake-v1 --env-kwargs map_name=8x8 is_slippery=false
+      gymformer train --config run.yaml --seed 3
+      gymformer train my_module:MyEnv-v0    (imports my_module, which registers MyEnv-v0)
+
+    run.yaml:
+      env: CartPole-v1
+      num_envs: 16
+      ppo_config: {lr_actor: 1e-3, gamma: 0.98}
+    """
+
+    # id of the environment (see gymformer envs)
+    env: Annotated[Positional[str | None], arg(metavar="ENV", help_behavior_hint="(here or in the file of --config)")] = None
+    config: Path | None = None  # a YAML file of settings, named as in Python
+    preset: bool = True  # start from the tuned settings of this environment, where there are any
+    evaluate: bool = True  # evaluate after training: 100 sampled and 100 greedy episodes
+    budget: OmitArgPrefixes[Budget] = field(default_factory=Budget)
+    update: OmitArgPrefixes[Updates] = field(default_factory=Updates)
+    environment: OmitArgPrefixes[Environments] = field(default_factory=Environments)
+    network: OmitArgPrefixes[Networks] = field(default_factory=Networks)
+    run: OmitArgPrefixes[Run] = field(default_factory=Run)
+    monitoring: OmitArgPrefixes[Monitoring] = field(default_factory=Monitoring)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Plays many episodes with a saved agent: mean return, its 95% interval, and the share that reached the threshold.
+
+    examples:
+      gymformer eval runs/CartPole-v1/20260101-120000-seed0
+      gymformer eval agent --env CartPole-v1 --episodes 1000 --greedy --json
+    """
+
+    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent
+    env: str | None = None  # another environment than the one it was trained in, of the same spaces
+    env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8
+    episodes: int = EPISODES  # how many
+    greedy: FlagCreatePairsOff[bool] = False  # take the likeliest action instead of sampling one
+    seed: int = 0  # one seed, one result
+    json: FlagCreatePairsOff[bool] = False  # print everything, every single return too, as JSON
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """Plays with a saved agent, writes what it looks like into a GIF or shows it in a window, and prints the return.
+
+    examples:
+      gymformer play runs/CartPole-v1/20260101-120000-seed0
+      gymformer play agent --gif pictures/agent.gif --greedy --episodes 3
+      gymformer play agent --human
+    """
+
+    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent
+    env: str | None = None  # another environment than the one it was trained in, of the same spaces
+    env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8
+    gif: Path | None = None  # the file to write. None: ENV-seedSEED.gif in the current folder
+    human: FlagCreatePairsOff[bool] = False  # a window on the screen instead of a GIF
+    episodes: int = 1  # how many
+    greedy: FlagCreatePairsOff[bool] = False  # take the likeliest action instead of sampling one
+    seed: int = 0  # of the first episode; the next has the next one
+
+
+@dataclass(frozen=True)
+class EnvsOptions:
+    """Lists the registered environments: spaces, reward threshold, preset, and whether gymformer can train in them.
+
+    examples:
+      gymformer envs
+      gymformer envs cart --all
+    """
+
+    filter: Annotated[Positional[str], arg(metavar="FILTER")] = ""  # only ids that contain this, in any case
+    all: FlagCreatePairsOff[bool] = False  # old versions too, not only the newest of each
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Trains an agent from nothing, evaluates it and films it; offline, on a plain CPU, in less than a minute.
+
+    Ends with status 1 if an agent does not solve its environment.
+    """
+
+    full: FlagCreatePairsOff[bool] = False  # LunarLander too, which takes some minutes more
+    save_path: Path = Path("runs")  # where the runs are saved
+    seed: int = 0  # one seed, one result
+
+
+OPTIONS = {"train": TrainOptions, "eval": EvalOptions, "play": PlayOptions, "envs": EnvsOptions, "demo": DemoOptions}
+
+# Two ways to say one thing: whoever chooses one of them has also decided against the other of a lower layer.
+ALTERNATIVES = (("max_episodes", "total_timesteps"), ("update_interval", "rollout_steps"))
+
+
+def merge(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
+    """Both layers, `higher` winning name by name (also inside `ppo_config`). Choosing max_episodes drops a lower layer's
+    total_timesteps, and the other way round; so for update_interval and rollout_steps."""
+    kept = dict(lower)
+    for one, other in (*ALTERNATIVES, *(pair[::-1] for pair in ALTERNATIVES)):
+        if higher.get(one) is not None and other not in higher:
+            kept.pop(other, None)
+    inner = {**(lower.get("ppo_config") or {}), **(higher.get("ppo_config") or {})}
+    return kept | dict(higher) | ({"ppo_config": inner} if inner else {})
+
+
+def preset_settings(env_id: str) -> dict[str, Any]:
+    """The preset of an environment as a layer; empty where there is none."""
+    if env_id not in preset_names():
+        return {}
+    settings = preset(env_id)
+    return settings | {"ppo_config": asdict(settings["ppo_config"])}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, checked. Raises ValueError or OSError naming the file and the key."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {error}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds a {type(content).__name__}, but keys with values are expected, such as "seed: 0"')
+    _require_known(content, Settings.model_fields, f"{path}: ")
+    inner = content.get("ppo_config", {})
+    if not isinstance(inner, dict):
+        raise ValueError(f"{path}: ppo_config={inner!r}; keys with values are expected, such as {{gamma: 0.99}}")
+    _require_known(inner, [part.name for part in fields(PPOConfig)], f"{path}: ppo_config.")
+    if ":" in str(content.get("env", "")):
+        raise ValueError(
+            f"{path}: env={content['env']!r} would import a module, and a file must not; name it on the command line"
+        )
+    try:
+        validate({"env": "unnamed", **content})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return content
+
+
+def validate(settings: Mapping[str, Any]) -> Settings:
+    """Typed and checked settings. Raises ValueError naming what is wrong with which value."""
+    try:
+        return Settings.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(describe(error)) from error
+
+
+def describe(error: ValidationError) -> str:
+    """What pydantic found, in one line."""
+    found = {}
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        name = ".".join(path[:2] if path[:1] == ["ppo_config"] else path[:1])  # what follows is a branch of a union
+        message = re.sub(r"^\w+ should", f"{name}={problem['input']!r}; it should", problem["msg"].removeprefix("Value error, "))
+        found.setdefault(name, message)
+    return "; ".join(found.values())
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known names that are nearest to `name`, or all of them."""
+    close = get_close_matches(name, list(known), n=2)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def _require_known(given: Iterable[Any], known: Iterable[str], where: str) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{where}{name} is not a setting; {did_you_mean(str(name), known)}")
