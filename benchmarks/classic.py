@@ -20,6 +20,8 @@ from typing import Any
 import tables
 from venvs import python_of
 
+from gymformer.presets import preset_names
+
 HERE = Path(__file__).parent
 RESULTS, QUICK_RESULTS = HERE / "results", HERE / ".peers" / "quick-results"
 COMMANDS = ("speed", "solve", "learning", "import")
@@ -43,6 +45,7 @@ IMPORTS = {  # name -> what a fresh process runs
     "python": "pass",
     "gymnasium": "import gymnasium",
     "gymformer": "import gymformer",
+    "torch": "import torch",
     "train_agent": "from gymformer import train_agent",
 }
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {"CUDA_VISIBLE_DEVICES": ""}
@@ -107,21 +110,26 @@ def solve(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def learning(options: argparse.Namespace) -> dict[str, Any]:
-    """Adds to the results that are there: one environment can be measured by itself."""
+    """Adds to the results that are there: one environment can be measured by itself. An environment without a preset has
+    no runs, and misses its target."""
     path = options.out / "learning.json"
     environments = json.loads(path.read_text())["environments"] if path.is_file() else {}
     for name, plan in LEARNING.items():
         if options.env not in (None, name, plan["env"]):
             continue
+        trainable = plan["settings"] != "preset" or plan["env"] in preset_names()
+        seeds = list(plan["seeds"])[: 1 if options.quick else None] if trainable else []
+        settings = {key: value for key, value in plan.items() if key != "seeds"}
         runs = []
-        for seed in list(plan["seeds"])[: 1 if options.quick else None]:
+        for seed in seeds:
             print(f"learning, {name}, seed {seed}", flush=True)
-            settings = {key: value for key, value in plan.items() if key != "seeds"}
             run = ask(sys.executable, "gymformer_ppo.py", "learning", settings | {"seed": seed})
             print(f"  mean {run['mean']:.1f} after {run['timesteps']:,} steps, {run['cpu_seconds']:.0f} CPU s", flush=True)
             runs.append(run)
         environments[name] = {"date": time.strftime("%Y-%m-%d"), "runs": runs}
-    return {"machine": machine(), "environments": environments}
+        # Written each time: the whole takes long, and what is done should survive an interruption.
+        write("learning", result := {"machine": machine(), "environments": environments}, options.out)
+    return result
 
 
 def import_time(options: argparse.Namespace) -> dict[str, Any]:
@@ -153,11 +161,15 @@ def results_in(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: json.loads(path.read_text()) for name in COMMANDS if (path := folder / f"{name}.json").is_file()}
 
 
+def write(name: str, result: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
 def run(name: str, options: argparse.Namespace) -> bool:
     """Measures, writes <out>/<name>.json, prints the tables; whether all targets were met."""
     result = {"speed": speed, "solve": solve, "learning": learning, "import": import_time}[name](options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    write(name, result, options.out)
     print("\n" + tables.render({name: result}).partition(f"### {name}")[2].partition("\n### ")[0])
     return all(target.met for target in tables.targets(name, result))
 

@@ -1,6 +1,7 @@
 """What the results say: Markdown tables, and which targets were met. The README's tables are these."""
 
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -9,11 +10,22 @@ __all__ = ["Target", "insert", "render", "targets"]
 
 BEGIN, END = "<!-- classic:begin -->", "<!-- classic:end -->"
 NAMES = {"gymformer": "gymformer", "sb3": "Stable-Baselines3", "cleanrl": "CleanRL's ppo.py", "numpy": "numpy alone"}
-KINDS = {"plain": "`gym.make`", "one_env": "gymformer's `Envs` of one", "native": "native vector of one", "native_in_envs": "gymformer's "
-         "`Envs` around that vector", "sync": "`SyncVectorEnv` of one"}  # fmt: skip
+KINDS = {
+    "plain": "`gym.make`",
+    "one_env_bare": "gymformer's `OneEnv`",
+    "one_env": "gymformer's `Envs` of one",
+    "native": "native vector of one",
+    "native_in_envs": "gymformer's `Envs` around that vector",
+    "sync": "`SyncVectorEnv` of one",
+}
 OPTIMIZERS = {"packed": "PackedAdam", "fused": "Adam(fused=True) + clip_grad_norm_", "plain": "Adam() + clip_grad_norm_"}
-IMPORTS = {"python": "nothing (Python's own start)", "gymnasium": "`import gymnasium`", "gymformer": "`import gymformer`",
-           "train_agent": "`from gymformer import train_agent`"}  # fmt: skip
+IMPORTS = {
+    "python": "nothing (Python's own start)",
+    "gymnasium": "`import gymnasium`",
+    "gymformer": "`import gymformer`",
+    "torch": "`import torch`",
+    "train_agent": "`from gymformer import train_agent`",
+}
 # What an agent's mean return over 100 episodes has to exceed, for every seed.
 THRESHOLDS = {
     "CartPole-v1": 475,
@@ -22,7 +34,7 @@ THRESHOLDS = {
     "LunarLander-v3": 230,
     "Pendulum-v1": -200,
 }
-# rl-baselines3-zoo, benchmark.md: mean returns of its tuned PPO agents (LunarLander there is v2).
+# rl-baselines3-zoo, benchmark.md: mean returns of its PPO agents, one run each, the likeliest action (LunarLander is v2).
 ZOO = {"CartPole-v1": "500", "Acrobot-v1": "-73.5", "LunarLander-v3": "242", "Pendulum-v1": "-172"}
 
 
@@ -72,8 +84,8 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
             ratio = solve_seconds(result["runs"]["gymformer"]) / solve_seconds(result["runs"]["sb3"])
             return [Target("solve, CPU seconds of gymformer / Stable-Baselines3", ratio, 0.25, False)]
         case "learning":
-            return [Target(f"learning, {env}, worst seed", min(r["mean"] for r in part["runs"]), THRESHOLDS[env], True)
-                    for env, part in result["environments"].items()]  # fmt: skip
+            worst = {env: min((r["mean"] for r in part["runs"]), default=nan) for env, part in result["environments"].items()}
+            return [Target(f"learning, {env}, worst seed", value, THRESHOLDS[env], True) for env, value in worst.items()]
         case "import":
             return [Target("import gymformer, CPU seconds", median(result["seconds"]["gymformer"]), 0.5, False)]
     raise ValueError(name)
@@ -146,9 +158,9 @@ def _solve(result: dict[str, Any]) -> str:
 
 
 def _learning(result: dict[str, Any]) -> str:
-    rows = []
-    for env in [env for env in THRESHOLDS if env in result["environments"]]:
-        runs = result["environments"][env]["runs"]
+    trained, rows = {env: part["runs"] for env, part in result["environments"].items() if part["runs"]}, []
+    for env in [env for env in THRESHOLDS if env in trained]:
+        runs = trained[env]
         for run in runs:
             low, high = run["interval"]
             costs = [f"{run['timesteps']:,}", f"{run['cpu_seconds']:.1f}"]
@@ -157,7 +169,7 @@ def _learning(result: dict[str, Any]) -> str:
         costs = [f"{mean(run['timesteps'] for run in runs):,.0f}", f"{mean(run['cpu_seconds'] for run in runs):.1f}"]
         summary = f"worst {worst:.1f}, target {THRESHOLDS[env]}"
         rows.append([f"**{env}**", "mean", f"**{returns:.1f}**", summary, *costs, ZOO.get(env, "—")])
-    missing = [env for env in THRESHOLDS if env not in result["environments"]]
+    missing = [env for env in THRESHOLDS if env not in trained]
     note = f"\n\nNot measured yet: {', '.join(missing)}." if missing else ""
     header = ["environment", "seed", "mean return, 100 sampled episodes", "95% interval", "environment steps", "CPU seconds"]
     return _table([*header, "SB3 zoo, published"], rows) + note

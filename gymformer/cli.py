@@ -9,6 +9,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,15 +85,24 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: list[str]) -> int:
     """train an agent in an environment, save and evaluate it"""
-    options = _parse("train", args)
-    settings = _settings(options, args)
+    from gymformer.config import TrainOptions
+    from gymformer.rl.ppo import PPOConfig
+
+    @dataclass(frozen=True)
+    class Options(TrainOptions):
+        __doc__ = TrainOptions.__doc__
+        ppo: PPOConfig = field(default_factory=PPOConfig)
+
+    settings = _settings(options := _parse("train", args, Options), args)
     _make(settings.env, settings.env_kwargs, trainable=True).close()
     return _train(settings, options.evaluate, args)
 
 
 def _settings(options: Any, args: list[str]) -> "Settings":
     """The layers of settings, one over the other."""
-    from gymformer import config
+    from gymformer.config import merge, read_config, validate
+    from gymformer.presets import preset, preset_names
+    from gymformer.rl.ppo import PPOConfig
 
     given: dict[str, Any] = {"ppo_config": {}} | ({} if options.env is None else {"env": options.env})
     groups = (options.budget, options.update, options.environment, options.network, options.run, options.monitoring)
@@ -103,21 +113,21 @@ def _settings(options: Any, args: list[str]) -> "Settings":
             given["ppo_config"][name] = getattr(options.ppo, name)
         elif name in values:
             given[name] = values[name]
-    layers = given if options.config is None else config.merge(config.read_config(options.config), given)
+    layers = given if options.config is None else merge(read_config(options.config, PPOConfig), given)
     if "env" not in layers:
         raise UsageError("no environment was given; name one first (gymformer train CartPole-v1), or in the file of --config")
-    if options.preset and (preset := config.preset_settings(layers["env"])):
-        merged = config.merge(preset, layers)
-        kept = [name for name in preset if name in merged and (name == "ppo_config" or name not in layers)]
+    if options.preset and layers["env"] in preset_names():
+        tuned = preset(layers["env"])
+        own, layers = layers, merge(tuned | {"ppo_config": asdict(tuned["ppo_config"])}, layers)
+        kept = [name for name in tuned if name in layers and (name == "ppo_config" or name not in own)]
         print(f"using the preset for {layers['env']} ({', '.join(kept)}); --no-preset leaves it out", file=sys.stderr)
-        layers = merged
-    return config.validate(layers)
+    return validate(layers, PPOConfig)
 
 
 def _flags(args: list[str]) -> set[str]:
     """The options that the user wrote, as Python names: {"seed", "ppo.lr_actor"} of --seed 3 --ppo.lr-actor=1e-3."""
     names = (word.partition("=")[0].removeprefix("--").replace("-", "_") for word in args if word.startswith("--"))
-    return {name.removeprefix("no_") for name in names}
+    return {re.sub(r"(^|\.)no_", r"\1", name) for name in names}
 
 
 def _train(settings: "Settings", evaluates: bool, args: list[str]) -> int:
@@ -125,11 +135,8 @@ def _train(settings: "Settings", evaluates: bool, args: list[str]) -> int:
     from gymformer.config import EPISODES
 
     result = train_agent(**settings.arguments())
-    mean = (
-        ""
-        if result.running_reward is None
-        else f", mean return of the last {min(len(result), 100)}: {result.running_reward:.1f}"
-    )
+    last = min(len(result), 100)
+    mean = "" if result.running_reward is None else f"; mean return of the last {last}: {result.running_reward:.1f}"
     print(f"trained for {len(result)} episodes, {result.timesteps} timesteps{mean}")
     if result.path is not None:
         print(f"saved in {result.path}")
@@ -154,9 +161,8 @@ def evaluate(args: list[str]) -> int:
     options = _parse("eval", args)
     from gymformer import evaluate
 
-    agent, env = _load(options.path, options.env, options.env_kwargs)
+    agent, env, env_id = _load(options.path, options.env, options.env_kwargs)
     env.close()
-    env_id = options.env or agent.env_id
     result = evaluate(agent, env_id, episodes=options.episodes, greedy=options.greedy, seed=options.seed,
                       env_kwargs=options.env_kwargs, max_timesteps=_limit(env_id, FALLBACK_LIMIT))  # fmt: skip
     print(json.dumps({"path": str(options.path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
@@ -170,16 +176,17 @@ def play(args: list[str]) -> int:
         raise UsageError(f"--episodes {options.episodes}; at least 1 is needed")
     if options.human and options.gif is not None:
         raise UsageError("--human shows a window and --gif writes a file; choose one of them")
+    if options.human and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & set(os.environ):
+        raise UsageError("--human needs a screen, and DISPLAY names none; leave it out, and a GIF is written")
     mode = "human" if options.human else "rgb_array"
-    agent, env = _load(options.path, options.env, options.env_kwargs, render_mode=mode)
-    return _play(agent, env, options)
+    agent, env, env_id = _load(options.path, options.env, options.env_kwargs, render_mode=mode)
+    return _play(agent, env, env_id, options)
 
 
-def _play(agent: "TrainedAgent", env: "gym.Env", options: Any) -> int:
+def _play(agent: "TrainedAgent", env: "gym.Env", env_id: str, options: Any) -> int:
     from gymformer.evaluation import play_episode, save_gif
     from gymformer.files import safe_name
 
-    env_id = options.env or agent.env_id
     limit, frames = _limit(env_id, FALLBACK_LIMIT) or sys.maxsize, []
     with contextlib.closing(env):
         for seed in range(options.seed, options.seed + options.episodes):
@@ -195,19 +202,20 @@ def _play(agent: "TrainedAgent", env: "gym.Env", options: Any) -> int:
     return 0
 
 
-def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None, **options: Any) -> "tuple[TrainedAgent, gym.Env]":
-    """A saved agent, and an environment for it."""
+def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
+          render_mode: str | None = None) -> "tuple[TrainedAgent, gym.Env, str]":  # fmt: skip
+    """A saved agent, an environment for it, and that environment's id."""
     from gymformer import load_agent
 
     agent = load_agent(path)
-    env_id = env_id or agent.env_id
+    named, env_id = env_id is not None, env_id or agent.env_id
     if env_id is None:
         raise UsageError(f"the agent in {path} does not know its environment; name it: --env ID")
-    if ":" in env_id and env_id == agent.env_id and not options.get("trusted"):
+    if ":" in env_id and not named:
         raise UsageError(
             f"the agent in {path} was trained in {env_id}, which imports a module; if you trust it, say --env {env_id}"
         )
-    env = _make(env_id, env_kwargs, **options)
+    env = _make(env_id, env_kwargs, render_mode=render_mode)
     for what in ("observation_space", "action_space"):
         has, wants = getattr(env, what), getattr(agent, what)
         if has != wants:
@@ -215,7 +223,7 @@ def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None, **o
             raise UsageError(
                 f"the agent in {path} was trained for the {what} {wants} (of {agent.env_id}), but {env_id} has {has}"
             )
-    return agent, env
+    return agent, env, env_id
 
 
 def envs(args: list[str]) -> int:
@@ -312,7 +320,7 @@ def demo(args: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "play": play, "envs": envs, "demo": demo}
 
 
-def _parse(command: str, args: list[str]) -> Any:
+def _parse(command: str, args: list[str], options: type | None = None) -> Any:
     """The options in `args`; a mistake is a UsageError of one line instead of tyro's box."""
     import tyro
     from pydantic import ValidationError
@@ -322,7 +330,7 @@ def _parse(command: str, args: list[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(OPTIONS[command], prog=f"gymformer {command}", args=args)
+            return tyro.cli(options or OPTIONS[command], prog=f"gymformer {command}", args=args)
     except SystemExit as end:
         if not end.code:
             raise
@@ -336,7 +344,8 @@ def _parse(command: str, args: list[str]) -> Any:
 def _unboxed(text: str) -> str:
     """The message in a box drawn by tyro, as one line."""
     lines = [line.strip("│| ") for line in text.splitlines()]
-    message, _, hints = " ".join(line for line in lines if not re.match("[╭╰+]?[─-]{3}|[╭╰+]─", line)).partition("Perhaps you meant:")
+    text = " ".join(line for line in lines if not re.match("[╭╰+]?[─-]{3}|[╭╰+]─", line))
+    message, _, hints = text.partition("Perhaps you meant:")
     message = re.split(r"Got errors:|Argument helptext:|For full helptext", message)[0].strip(" .")
     message = message.removeprefix("Error parsing ").replace("{None}|", "")
     message = re.sub(r"no type matching (.+) could be instantiated from \['(.*)'\]", r"'\2' is not of the form \1", message)
@@ -350,6 +359,8 @@ def _make(
     """One environment. Raises UsageError saying why it cannot be made, drawn, or (`trainable`) trained in."""
     import gymnasium as gym
 
+    if render_mode == "rgb_array":
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen, and pygame looks for one
     if ":" in env_id and "" not in sys.path:
         sys.path.append("")  # the current folder, as `python -m` would: there lies the module of a user's environment
     try:

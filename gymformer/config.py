@@ -2,20 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from gymformer.presets import preset, preset_names
-from gymformer.rl.ppo import PPOConfig
-
-__all__ = ["OPTIONS", "Settings", "merge", "preset_settings", "read_config", "validate"]
+__all__ = ["OPTIONS", "Settings", "describe", "merge", "read_config", "validate"]
 
 EPISODES = 100  # of an evaluation
 
@@ -101,7 +98,7 @@ class Settings(Budget, Updates, Environments, Networks, Run, Monitoring):
     """All arguments of `train_agent` that can be written down. Names and defaults are `train_agent`'s."""
 
     env: str
-    ppo_config: PPOConfig = PPOConfig()
+    ppo_config: Any = None
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `train_agent`."""
@@ -140,7 +137,6 @@ class TrainOptions:
     network: OmitArgPrefixes[Networks] = field(default_factory=Networks)
     run: OmitArgPrefixes[Run] = field(default_factory=Run)
     monitoring: OmitArgPrefixes[Monitoring] = field(default_factory=Monitoring)
-    ppo: PPOConfig = field(default_factory=PPOConfig)
 
 
 @dataclass(frozen=True)
@@ -223,15 +219,7 @@ def merge(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]
     return kept | dict(higher) | ({"ppo_config": inner} if inner else {})
 
 
-def preset_settings(env_id: str) -> dict[str, Any]:
-    """The preset of an environment as a layer; empty where there is none."""
-    if env_id not in preset_names():
-        return {}
-    settings = preset(env_id)
-    return settings | {"ppo_config": asdict(settings["ppo_config"])}
-
-
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, ppo_config: type) -> dict[str, Any]:
     """The settings in a YAML file, checked. Raises ValueError or OSError naming the file and the key."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -240,38 +228,41 @@ def read_config(path: Path) -> dict[str, Any]:
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise ValueError(f'{path} holds a {type(content).__name__}, but keys with values are expected, such as "seed: 0"')
-    _require_known(content, Settings.model_fields, f"{path}: ")
     inner = content.get("ppo_config", {})
     if not isinstance(inner, dict):
         raise ValueError(f"{path}: ppo_config={inner!r}; keys with values are expected, such as {{gamma: 0.99}}")
-    _require_known(inner, [part.name for part in fields(PPOConfig)], f"{path}: ppo_config.")
+    _require_known(content, Settings.model_fields, f"{path}: ")
+    _require_known(inner, [part.name for part in fields(ppo_config)], f"{path}: ppo_config.")
     if ":" in str(content.get("env", "")):
         raise ValueError(
-            f"{path}: env={content['env']!r} would import a module, and a file must not; name it on the command line"
+            f"{path}: env={content['env']!r} would import a module, and a file must not; say it on the command line"
         )
     try:
-        validate({"env": "unnamed", **content})
+        validate({"env": "any", **content}, ppo_config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return content
 
 
-def validate(settings: Mapping[str, Any]) -> Settings:
-    """Typed and checked settings. Raises ValueError naming what is wrong with which value."""
+def validate(settings: Mapping[str, Any], ppo_config: type) -> Settings:
+    """Typed and checked settings; `ppo_config` is the class of that part. Raises ValueError naming every wrong value."""
     try:
-        return Settings.model_validate(settings)
+        config = TypeAdapter(ppo_config).validate_python(settings.get("ppo_config", {}))
+    except ValidationError as error:
+        raise ValueError(describe(error, "ppo_config.")) from error
+    try:
+        return Settings.model_validate({**settings, "ppo_config": config})
     except ValidationError as error:
         raise ValueError(describe(error)) from error
 
 
-def describe(error: ValidationError) -> str:
+def describe(error: ValidationError, prefix: str = "") -> str:
     """What pydantic found, in one line."""
     found = {}
     for problem in error.errors():
-        path = [str(part) for part in problem["loc"]]
-        name = ".".join(path[:2] if path[:1] == ["ppo_config"] else path[:1])  # what follows is a branch of a union
-        message = re.sub(r"^\w+ should", f"{name}={problem['input']!r}; it should", problem["msg"].removeprefix("Value error, "))
-        found.setdefault(name, message)
+        name = prefix + ".".join(map(str, problem["loc"][:1]))  # what follows is a branch of a union
+        message = problem["msg"].removeprefix("Value error, ")
+        found.setdefault(name, re.sub(r"^\w+ should", f"{name}={problem['input']!r}; it should", message))
     return "; ".join(found.values())
 
 

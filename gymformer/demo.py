@@ -1,5 +1,6 @@
 """The guided tour behind `gymformer demo`: stage by stage, agents learn from nothing on this machine."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def run_demo(stages: Sequence[Stage], save_path: Path, seed: int) -> bool:
         good.append(stage.run(save_path, seed))
     failed = [stage.title for stage, ok in zip(stages, good, strict=True) if not ok]
     print(f"\nThe demo took {time.perf_counter() - started:.0f} seconds.", end=" ")
-    print(f"It did not reach its goal in: {'; '.join(failed)}" if failed else "What next? Try: gymformer envs, gymformer train --help")
+    print(f"It missed its goal in {'; '.join(failed)}." if failed else "What next? gymformer envs, or gymformer train --help")
     return not failed
 
 
@@ -46,6 +47,7 @@ def learn_control(env_id: str, story: str, save_path: Path, seed: int, settings:
     """Trains with the preset (or `settings`), saves, loads, evaluates and films an agent; whether its mean return of 100
     sampled episodes reaches the environment's threshold."""
     threshold = gym.spec(env_id).reward_threshold
+    assert threshold is not None
     print(f"{story}\nIt counts as solved at a mean return of {threshold:g} over {EPISODES} episodes.\n", flush=True)
     started = time.perf_counter()
     settings = preset(env_id) if settings is None else settings
@@ -54,7 +56,9 @@ def learn_control(env_id: str, story: str, save_path: Path, seed: int, settings:
         raise KeyboardInterrupt
     seconds = time.perf_counter() - started
     assert result.path is not None
-    print(f"\nThe agent has played {len(result)} episodes ({result.timesteps:,} steps) in {seconds:.0f} seconds. How it learned:\n")
+    print(
+        f"\nThe agent has played {len(result)} episodes, {result.timesteps:,} steps, in {seconds:.0f} seconds. How it learned:\n"
+    )
     print(text_curve(running_mean(result), "mean return of the last 100 episodes", "episode"))
     curve = result.path / "learning_curve.png"
     result.plot(curve)
@@ -63,11 +67,13 @@ def learn_control(env_id: str, story: str, save_path: Path, seed: int, settings:
     sampled = evaluate(agent, episodes=EPISODES, seed=seed)
     print(f"  actions sampled from its policy:  {sampled}")
     print(f"  always its likeliest action:      {evaluate(agent, episodes=EPISODES, greedy=True, seed=seed)}", flush=True)
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen, and pygame looks for one
     film = result.path / "episode.gif"
     with_pictures = gym.make(env_id, render_mode="rgb_array")
     total, frames = play_episode(agent, with_pictures, seed=seed)
     with_pictures.close()
-    save_gif(frames[::2], film, fps=with_pictures.metadata["render_fps"] // 2)  # every second picture: half the file, no less to see
+    # Every second picture: half the file, and no less to see.
+    save_gif(frames[::2], film, fps=with_pictures.metadata["render_fps"] // 2)
     solved = sampled.mean >= threshold
     print(f"\n{'Solved' if solved else 'Not solved'}: {sampled.mean:.1f}, and {threshold:g} is asked for.\n")
     _tell(env_id, result, curve, film, total, seed)
@@ -76,15 +82,15 @@ def learn_control(env_id: str, story: str, save_path: Path, seed: int, settings:
 
 def _tell(env_id: str, result: TrainingResult, curve: Path, film: Path, total: float, seed: int) -> None:
     """Where everything is, and how to do it oneself."""
-    print(f"  the agent                   {result.path}/agent")
-    print(f"  its learning curve          {curve}")
-    print(f"  an episode (return {total:.0f})     {film}")
+    for what, where in (("the agent", result.path), ("its learning curve", curve), (f"an episode of return {total:.0f}", film)):
+        print(f"  {what:<28}{where}")
     print(f"\nThe same in Python:\n\n  from gymformer import evaluate, preset, train_agent\n"
           f'  result = train_agent("{env_id}", **preset("{env_id}"), seed={seed})\n'
           f"  print(evaluate(result.agent))")  # fmt: skip
 
 
-def text_curve(values: Sequence[float] | np.ndarray, ylabel: str = "", xlabel: str = "", width: int = 64, height: int = 10) -> str:
+def text_curve(values: Sequence[float] | np.ndarray, ylabel: str = "", xlabel: str = "", *, width: int = 64,
+               height: int = 10) -> str:  # fmt: skip
     """A curve of plain characters: `values` from left to right, the axis labelled with the lowest and the highest."""
     values = np.asarray(values, np.float64)
     if values.size == 0:

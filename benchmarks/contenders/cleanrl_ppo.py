@@ -8,6 +8,7 @@ import os
 import runpy
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,5 +86,6 @@ def solve(s: dict) -> dict:
 
 if __name__ == "__main__":
     measure.one_thread()
+    warnings.filterwarnings("ignore", module="tyro")  # of annotations in the script
     name, settings = measure.task()
     measure.answer({"speed": speed, "solve": solve}[name](settings))
