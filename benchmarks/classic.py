@@ -119,6 +119,8 @@ def learning(options: argparse.Namespace) -> dict[str, Any]:
             continue
         trainable = plan["settings"] != "preset" or plan["env"] in preset_names()
         seeds = list(plan["seeds"])[: 1 if options.quick else None] if trainable else []
+        if not trainable:
+            print(f"learning, {name}: gymformer has no preset for it", flush=True)
         settings = {key: value for key, value in plan.items() if key != "seeds"}
         runs = []
         for seed in seeds:

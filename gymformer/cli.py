@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
@@ -94,7 +95,9 @@ def train(args: list[str]) -> int:
         ppo: PPOConfig = field(default_factory=PPOConfig)
 
     settings = _settings(options := _parse("train", args, Options), args)
-    _make(settings.env, settings.env_kwargs, trainable=True).close()
+    with contextlib.closing(_make(settings.env, settings.env_kwargs)) as env:
+        if (obstacle := _obstacle(env)) is not None:
+            raise UsageError(obstacle)
     return _train(settings, options.evaluate, args)
 
 
@@ -179,7 +182,7 @@ def play(args: list[str]) -> int:
     if options.human and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & set(os.environ):
         raise UsageError("--human needs a screen, and DISPLAY names none; leave it out, and a GIF is written")
     mode = "human" if options.human else "rgb_array"
-    agent, env, env_id = _load(options.path, options.env, options.env_kwargs, render_mode=mode)
+    agent, env, env_id = _load(options.path, options.env, options.env_kwargs, mode)
     return _play(agent, env, env_id, options)
 
 
@@ -203,7 +206,7 @@ def _play(agent: "TrainedAgent", env: "gym.Env", env_id: str, options: Any) -> i
 
 
 def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
-          render_mode: str | None = None) -> "tuple[TrainedAgent, gym.Env, str]":  # fmt: skip
+          mode: str | None = None) -> "tuple[TrainedAgent, gym.Env, str]":  # fmt: skip
     """A saved agent, an environment for it, and that environment's id."""
     from gymformer import load_agent
 
@@ -215,7 +218,7 @@ def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
         raise UsageError(
             f"the agent in {path} was trained in {env_id}, which imports a module; if you trust it, say --env {env_id}"
         )
-    env = _make(env_id, env_kwargs, render_mode=render_mode)
+    env = _make(env_id, env_kwargs) if mode is None else _make_shown(env_id, env_kwargs, mode)
     for what in ("observation_space", "action_space"):
         has, wants = getattr(env, what), getattr(agent, what)
         if has != wants:
@@ -261,7 +264,8 @@ def _row(env_id: str) -> tuple[str, ...]:
     threshold = gym.spec(env_id).reward_threshold
     known = ("" if threshold is None else f"{threshold:g}", "yes" if env_id in preset_names() else "")
     try:
-        env = _make(env_id)
+        with warnings.catch_warnings(action="ignore"):  # that a version is old is why it is not shown without --all
+            env = _make(env_id)
     except Exception as error:  # whatever one environment does, the others are listed
         reason = " ".join(str(error).split()).removeprefix(f"{env_id} cannot be made: ")
         return env_id, "", "", *known, f"no: {reason or type(error).__name__}"
@@ -353,31 +357,31 @@ def _unboxed(text: str) -> str:
     return f"{message}; did you mean {hint[0]}?" if hint else message
 
 
-def _make(
-    env_id: str, env_kwargs: dict[str, Any] | None = None, *, render_mode: str | None = None, trainable: bool = False
-) -> "gym.Env":
-    """One environment. Raises UsageError saying why it cannot be made, drawn, or (`trainable`) trained in."""
+def _make(env_id: str, env_kwargs: dict[str, Any] | None = None, **render_mode: str) -> "gym.Env":
+    """One environment. Raises UsageError saying why there is none."""
     import gymnasium as gym
 
-    if render_mode == "rgb_array":
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen, and pygame looks for one
     if ":" in env_id and "" not in sys.path:
         sys.path.append("")  # the current folder, as `python -m` would: there lies the module of a user's environment
     try:
-        env = gym.make(env_id, disable_env_checker=True, render_mode=render_mode, **(env_kwargs or {}))
+        return gym.make(env_id, disable_env_checker=True, **render_mode, **(env_kwargs or {}))
     except (gym.error.Error, ImportError) as error:
         raise UsageError(f"{env_id} cannot be made: {error}") from error
     except (TypeError, ValueError, KeyError) as error:
-        if not env_kwargs and ":" not in env_id and "kwargs" not in str(error):
+        if not env_kwargs and "required" not in str(error):  # "missing 1 required positional argument"
             raise
-        raise UsageError(f"{env_id} cannot be made with {env_kwargs}: {error}") from error
-    obstacle = _obstacle(env) if trainable else None
-    if render_mode is not None and render_mode not in (modes := env.metadata.get("render_modes") or []):
-        obstacle = f"{env_id} cannot be shown as {render_mode!r}; it knows {', '.join(modes) or 'no way of being shown'}"
-    if obstacle is not None:
-        env.close()
-        raise UsageError(obstacle)
-    return env
+        raise UsageError(f"{env_id} cannot be made with the arguments {env_kwargs or {}}: {error}") from error
+
+
+def _make_shown(env_id: str, env_kwargs: dict[str, Any] | None, mode: str) -> "gym.Env":
+    """One environment that renders in `mode`. Raises UsageError if it cannot."""
+    with contextlib.closing(_make(env_id, env_kwargs)) as env:
+        modes = env.metadata.get("render_modes") or []
+    if mode not in modes:
+        raise UsageError(f"{env_id} cannot be shown as {mode!r}; it knows {', '.join(modes) or 'no way of being shown'}")
+    if mode == "rgb_array":
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen, and pygame looks for one
+    return _make(env_id, env_kwargs, render_mode=mode)
 
 
 def _obstacle(env: "gym.Env") -> str | None:

@@ -16,7 +16,7 @@ __all__ = ["play_episode", "save_gif"]
 def play_episode(agent: TrainedAgent, env: gym.Env, *, greedy: bool = False, seed: int = 0,
                  max_timesteps: int = 10_000) -> tuple[float, list[np.ndarray]]:  # fmt: skip
     """One episode; its return, and its frames where the environment renders "rgb_array"."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "actions"))
+    generator = torch.Generator(next(agent.actor.parameters()).device).manual_seed(derive_seed(seed, "actions"))
     draws = env.render_mode == "rgb_array"
     observation, info = env.reset(seed=seed)
     frames: list[Any] = [env.render()] if draws else []

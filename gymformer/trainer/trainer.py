@@ -162,7 +162,7 @@ def train_agent(
         if resumed is not None:
             run.restore()
         elif run.folder is not None:
-            write_json(run.folder / "config.json", settings | {"versions": _versions()})
+            write_json(run.folder / "config.json", settings | {"device": str(device), "threads": threads, "versions": _versions()})
         run.tracker.start(f"{safe_name(envs.id)}-seed{seed}", run.folder, settings)
         stack.callback(run.tracker.finish)
         stack.callback(lambda: show.close(run.returns, run.metrics))

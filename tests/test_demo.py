@@ -1,0 +1,69 @@
+"""The demo, on a budget of seconds."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from gymformer import PPOConfig, cli, demo
+from gymformer.demo import FULL, QUICK, Stage, learn_control, run_demo, text_curve
+from gymformer.presets import preset_names
+
+TINY = {"total_timesteps": 512, "num_envs": 4, "rollout_steps": 64, "ppo_config": PPOConfig(update_epochs=1), "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+
+def test_an_agent_that_learned_too_little_is_told_so_and_everything_is_saved(tmp_path, capsys):
+    stage = Stage("CartPole", partial(learn_control, "CartPole-v1", "A story.", settings=TINY))
+    assert run_demo([stage], tmp_path, seed=0) is False
+    said = capsys.readouterr().out
+    (run,) = (tmp_path / "CartPole-v1").iterdir()
+    for file in ("agent/config.json", "learning_curve.png", "episode.gif"):
+        assert (run / file).stat().st_size > 0
+    assert "Not solved" in said and "475 is asked for" in said and "It missed its goal in CartPole." in said
+    assert "100 sampled episodes" in said and "100 greedy episodes" in said
+    assert str(run / "episode.gif") in said and 'train_agent("CartPole-v1", **preset("CartPole-v1"), seed=0)' in said
+
+
+def test_the_exit_status_says_whether_the_goal_was_reached(monkeypatch, tmp_path, capsys):
+    seen = []
+    for good, status in ((True, 0), (False, 1)):
+        stage = Stage("a stage", lambda path, seed, good=good: seen.append((path, seed)) or good)
+        monkeypatch.setattr(demo, "QUICK", [stage])
+        assert cli.main(["demo", "--save-path", str(tmp_path), "--seed", "3"]) == status
+    assert seen == [(tmp_path, 3)] * 2
+    assert "[1/1] a stage" in capsys.readouterr().out
+
+
+def test_every_later_stage_runs_even_if_one_missed_its_goal(tmp_path):
+    seen = []
+    stages = [Stage("one", lambda *_: bool(seen.append(1))), Stage("two", lambda *_: not seen.append(2))]
+    assert run_demo(stages, tmp_path, 0) is False
+    assert seen == [1, 2]
+
+
+def test_the_quick_demo_has_a_preset():
+    assert [stage.title.split(":")[0] for stage in QUICK] == ["CartPole-v1"]
+    assert "CartPole-v1" in preset_names()
+    assert [stage.title.split(":")[0] for stage in FULL] == ["LunarLander-v3"]
+
+
+def test_text_curve_rises_from_the_lowest_to_the_highest_value():
+    lines = text_curve(np.array([0.0, 1.0, 2.0]), "return", "episode", width=3, height=3).splitlines()
+    assert lines == [
+        "           return",
+        "      2.0 |  *",
+        "          | *",
+        "      0.0 |*",
+        "          +---",
+        "           1episode 3",
+    ]
+
+
+def test_text_curve_of_a_constant_and_of_nothing():
+    assert text_curve([5.0] * 4, width=4, height=2).count("*") == 4
+    assert "no episode" in text_curve([])
