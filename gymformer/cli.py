@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def train(args: list[str]) -> int:
     with contextlib.closing(_make(settings.env, settings.env_kwargs)) as env:
         if (obstacle := _obstacle(env)) is not None:
             raise UsageError(obstacle)
-    return _train(settings, options.evaluate, args)
+    return _train(settings, options, args)
 
 
 def _settings(options: Any, args: list[str]) -> "Settings":
@@ -107,7 +108,7 @@ def _settings(options: Any, args: list[str]) -> "Settings":
     from gymformer.presets import preset, preset_names
     from gymformer.rl.ppo import PPOConfig
 
-    given: dict[str, Any] = {"ppo_config": {}} | ({} if options.env is None else {"env": options.env})
+    given: dict[str, Any] = {"ppo_config": {}} | ({} if options.env is None else {"env": _imported(options.env)})
     groups = (options.budget, options.update, options.environment, options.network, options.run, options.monitoring)
     values = {name: value for group in groups for name, value in group}
     for flag in _flags(args):
@@ -133,7 +134,7 @@ def _flags(args: list[str]) -> set[str]:
     return {re.sub(r"(^|\.)no_", r"\1", name) for name in names}
 
 
-def _train(settings: "Settings", evaluates: bool, args: list[str]) -> int:
+def _train(settings: "Settings", options: Any, args: list[str]) -> int:
     from gymformer import evaluate, train_agent
     from gymformer.config import EPISODES
 
@@ -148,13 +149,13 @@ def _train(settings: "Settings", evaluates: bool, args: list[str]) -> int:
             again = args if "resume" in _flags(args) else [*args, "--resume", str(result.path)]
             print(f"go on with: {shlex.join(['gymformer', 'train', *again])}")
         return 130
-    if evaluates:
+    if options.evaluate:
         for greedy in (False, True):
             print(evaluate(result.agent, settings.env, episodes=EPISODES, greedy=greedy, env_kwargs=settings.env_kwargs,
                            max_timesteps=_limit(settings.env, settings.max_timesteps)))  # fmt: skip
     if result.path is not None:
         kwargs = [] if not settings.env_kwargs else ["--env-kwargs", *(f"{k}={v}" for k, v in settings.env_kwargs.items())]
-        env = ["--env", settings.env] if ":" in settings.env else []
+        env = ["--env", options.env] if options.env not in (None, settings.env) else []
         print(f"watch it: {shlex.join(['gymformer', 'play', str(result.path), *env, *kwargs])}")
     return 0
 
@@ -208,6 +209,8 @@ def _play(agent: "TrainedAgent", env: "gym.Env", env_id: str, options: Any) -> i
 def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
           mode: str | None = None) -> "tuple[TrainedAgent, gym.Env, str]":  # fmt: skip
     """A saved agent, an environment for it, and that environment's id."""
+    import gymnasium as gym
+
     from gymformer import load_agent
 
     agent = load_agent(path)
@@ -218,6 +221,10 @@ def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
         raise UsageError(
             f"the agent in {path} was trained in {env_id}, which imports a module; if you trust it, say --env {env_id}"
         )
+    if not named and env_id not in gym.registry:
+        raise UsageError(f"{path} was trained in {env_id}, which is not registered here; say --env my_module:{env_id} if a module of "
+                         "yours registers it")  # fmt: skip
+    env_id = _imported(env_id)
     env = _make(env_id, env_kwargs) if mode is None else _make_shown(env_id, env_kwargs, mode)
     for what in ("observation_space", "action_space"):
         has, wants = getattr(env, what), getattr(agent, what)
@@ -357,12 +364,23 @@ def _unboxed(text: str) -> str:
     return f"{message}; did you mean {hint[0]}?" if hint else message
 
 
+def _imported(env_id: str) -> str:
+    """The id without the module before its colon (my_module:MyEnv-v0), which is imported and registers it."""
+    module, _, plain = env_id.rpartition(":")
+    if module:
+        if "" not in sys.path:
+            sys.path.append("")  # the current folder, as `python -m` would: a module of the user's own lies there
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise UsageError(f"{env_id} cannot be made: {error}") from error
+    return plain
+
+
 def _make(env_id: str, env_kwargs: dict[str, Any] | None = None, **render_mode: str) -> "gym.Env":
     """One environment. Raises UsageError saying why there is none."""
     import gymnasium as gym
 
-    if ":" in env_id and "" not in sys.path:
-        sys.path.append("")  # the current folder, as `python -m` would: there lies the module of a user's environment
     try:
         return gym.make(env_id, disable_env_checker=True, **render_mode, **(env_kwargs or {}))
     except (gym.error.Error, ImportError) as error:

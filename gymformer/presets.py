@@ -25,7 +25,6 @@ def preset(env_id: str) -> dict[str, Any]:
 
     if env_id not in _presets():
         raise KeyError(f"no preset for {env_id!r}; there are presets for {', '.join(preset_names())}. Without one, "
-                       "train_agent's "
-                       "defaults are a start")  # fmt: skip
+                       "train_agent's defaults are a start")  # fmt: skip
     settings = dict(_presets()[env_id])
     return settings | {"ppo_config": PPOConfig(**settings["ppo_config"])}

@@ -274,3 +274,16 @@ def test_help_and_version_import_neither_torch_nor_gymnasium():
                "print(sorted({'torch', 'gymnasium', 'matplotlib', 'transformers'} & set(sys.modules)))")  # fmt: skip
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ).stdout
     assert said.endswith("[]\n") and "gymformer train CartPole-v1" in said and "gymformer 0." in said
+
+
+def test_an_environment_of_ones_own_is_imported_from_the_current_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_module.py").write_text(
+        "import gymnasium, tests.toy_envs\ngymnasium.register('Mine-v0', tests.toy_envs.Bandit)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
+    assert main(["train", "my_module:Mine-v0", *QUICK]) == 0
+    (run,) = Path("runs/Mine-v0").iterdir()
+    assert f"watch it: gymformer play {run} --env my_module:Mine-v0" in capsys.readouterr().out
+    assert main(["eval", str(run), "--env", "my_module:Mine-v0", "--episodes", "3"]) == 0

@@ -58,8 +58,7 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
     try:
         if envs.observation_space != agent.observation_space:
             raise ValueError(f"the agent reads {agent.observation_space}, but {envs.id} gives {envs.observation_space}; "
-                             "evaluate it in the "
-                             f"environment that it was trained in ({agent.env_id})")  # fmt: skip
+                             f"evaluate it in the environment that it was trained in ({agent.env_id})")  # fmt: skip
         envs.encoder, envs.learn_statistics = agent.encoder, False
         with threads_for(next(agent.actor.parameters()).device, agent.actor):
             returns, lengths = _play(agent, envs, -(-episodes // envs.num_envs), greedy, seed)

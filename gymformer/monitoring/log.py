@@ -31,9 +31,8 @@ class MetricsLog:
         """Forgets everything after `offset` bytes."""
         size = self.path.stat().st_size
         if size < offset:
-            raise ValueError(f"{self.path} has {size} bytes, but the checkpoint was written after {offset}; the log was cut "
-                             "or replaced. "
-                             "Restore it, or start a new run")  # fmt: skip
+            raise ValueError(f"{self.path} has {size} bytes, but the checkpoint was written after {offset}; the log was cut or "
+                             "replaced. Restore it, or start a new run")  # fmt: skip
         self._file.truncate(offset)
         self._file.seek(offset)
 

@@ -77,8 +77,7 @@ class TrainedAgent:
         wrong = sorted(set(own) ^ set(tensors)) or [n for n in own if own[n].shape != tensors[n].shape]
         if wrong:
             raise ValueError(f"the saved tensors do not fit this agent; the first that differs is {wrong[0]!r}. Build the "
-                             "networks with "
-                             "the sizes that they were saved with")  # fmt: skip
+                             "networks with the sizes that they were saved with")  # fmt: skip
         parts: dict[str, dict[str, torch.Tensor]] = {"actor": {}, "critic": {}, "observations": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
@@ -116,13 +115,11 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
         folder = folder / "agent"
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{path} holds no agent: neither it nor {folder} has a config.json of format {FORMAT!r}. Give "
-                                "the folder "
-                                "that agent.save_pretrained wrote, or a training run's")  # fmt: skip
+                                "the folder that agent.save_pretrained wrote, or a training run's")  # fmt: skip
     config = read_json(folder / "config.json")
     if config.get("format") != FORMAT or config.get("version") != VERSION:
         raise ValueError(f"{folder} is of format {config.get('format')!r}, version {config.get('version')!r}; this gymformer "
-                         "reads "
-                         f"{FORMAT!r}, version {VERSION}. Load it with the gymformer that wrote it")  # fmt: skip
+                         f"reads {FORMAT!r}, version {VERSION}. Load it with the gymformer that wrote it")  # fmt: skip
     verify(folder, config["sha256"])
     encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])
     action_space = space_from_json(config["action_space"])

@@ -234,8 +234,7 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
     if isinstance(env, gym.Env):
         if num_envs > 1:
             raise ValueError(f"num_envs={num_envs} needs as many environments, but one instance ({env}) was given; give its "
-                             "id, "
-                             "or a callable that makes one")  # fmt: skip
+                             "id, or a callable that makes one")  # fmt: skip
         if env_kwargs:
             raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
         return OneEnv(_limited(env, max_timesteps)), _name_of(env)
@@ -255,9 +254,8 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
     vector = SyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
     if len({id(one.unwrapped) for one in vector.envs}) < num_envs:
         vector.close()
-        raise ValueError(f"{name} gave the same environment more than once, but {num_envs} are needed; make a new one at "
-                         "every call, "
-                         "or use num_envs=1")  # fmt: skip
+        raise ValueError(f"{name} gave the same environment more than once, but {num_envs} are needed; make a new one at every "
+                         "call, or use num_envs=1")  # fmt: skip
     return vector, name
 
 
@@ -284,8 +282,7 @@ def _limited(env: Any, max_timesteps: int | None) -> gym.Env:
     """The environment, cut after `max_timesteps` unless it already ends sooner."""
     if not isinstance(env, gym.Env):
         raise TypeError(f"expected a gymnasium.Env, got {type(env).__name__} ({env!r}); give an id, an environment, or a "
-                        "callable "
-                        "without arguments that makes one")  # fmt: skip
+                        "callable without arguments that makes one")  # fmt: skip
     own = env.spec.max_episode_steps if env.spec is not None else None
     return TimeLimit(env, max_timesteps) if max_timesteps and (own is None or max_timesteps < own) else env
 

@@ -20,9 +20,9 @@ class PackedAdam:
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-5):  # fmt: skip
         kinds = {(p.dtype, p.device) for p in parameters}
         if len(kinds) != 1:
-            raise ValueError(f"the parameters of one network must be of one type on one device, got "
-                             f"{sorted(map(str, kinds)) or 'none'}; "
-                             "call network.to(device, dtype) first, and leave at least one parameter trainable")  # fmt: skip
+            raise ValueError("the parameters of one network must be of one type on one device, got "
+                             f"{sorted(map(str, kinds)) or 'none'}; call network.to(device, dtype) first, and leave at least "
+                             "one parameter trainable")  # fmt: skip
         self.parameters, self.lr, self.max_norm, self.betas, self.eps = parameters, lr, max_norm, betas, eps
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
         for parameter, part in zip(parameters, self.vector.split([p.numel() for p in parameters]), strict=True):
@@ -30,8 +30,9 @@ class PackedAdam:
         self.mean, self.square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
         self.steps = 0
 
-    def clip(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, float]:
-        """The gradients as one clipped vector, and their norm before clipping."""
+    def clipped_gradient(self, loss: Tensor) -> tuple[Tensor, float]:
+        """The gradient of `loss` as one clipped vector, and its norm before clipping. The loss's graph is kept."""
+        gradients = torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
         gradient = torch.cat([g.reshape(-1) for g in gradients])
         norm = torch.linalg.vector_norm(gradient).item()
         if self.max_norm is not None and norm > self.max_norm:

@@ -181,8 +181,8 @@ def _distribution_for(space: gym.Space) -> ActionDistribution:
         case spaces.Box(dtype=dtype) if np.issubdtype(dtype, np.floating):
             return DiagonalGaussian(space.low, space.high)
     raise TypeError(f"no policy over the action space {space}; actions may be Discrete, MultiDiscrete, MultiBinary, or a Box "
-                    "of "
-                    "floats. Wrap the environment in gymnasium.wrappers.TransformAction to turn it into one of them")  # fmt: skip
+                    "of floats. Wrap the environment in gymnasium.wrappers.TransformAction to turn it into one of "
+                    "them")  # fmt: skip
 
 
 def _log_probs(logits: Tensor, legal: Tensor | None) -> Tensor:

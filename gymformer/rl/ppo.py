@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from typing import Literal, Self, TypeVar
 
 import torch
@@ -143,35 +142,23 @@ class PPO(Algorithm):
         norms = self._descend(loss, batch)
         with torch.no_grad():
             change = log_ratio.exp() - 1
-            stats = (
-                -objective,
-                value_loss,
-                entropy,
-                (change - log_ratio).mean(),
-                (change.abs() > self.eps_clip).float().mean(),
-            )
-        names = (
-            "policy_loss",
-            "value_loss",
-            "entropy",
-            "approx_kl",
-            "clip_fraction",
-        )  # approx_kl: k3, joschu.net/blog/kl-approx.html
-        return dict(zip(names, torch.stack(stats).tolist(), strict=True)) | {
-            "grad_norm_actor": norms[0],
-            "grad_norm_critic": norms[-1],
-        }
+            stats = {
+                "policy_loss": -objective,
+                "value_loss": value_loss,
+                "entropy": entropy,
+                "approx_kl": (change - log_ratio).mean(),  # k3, joschu.net/blog/kl-approx.html
+                "clip_fraction": (change.abs() > self.eps_clip).float().mean(),
+            }
+            numbers = dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))  # one trip from the device
+        return numbers | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
 
     def _descend(self, loss: Tensor, batch: PPOBatch) -> list[float]:
         """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
-        parameters = [optimizer.parameters for optimizer in self.optimizers]
-        gradients = torch.autograd.grad(loss, list(chain(*parameters)), allow_unused=True, materialize_grads=True)
-        counts = iter(gradients)
-        clipped = [o.clip(tuple(islice(counts, len(o.parameters)))) for o in self.optimizers]
-        norms = [norm for _, norm in clipped]
+        gradients = [optimizer.clipped_gradient(loss) for optimizer in self.optimizers]
+        norms = [norm for _, norm in gradients]
         if not math.isfinite(sum(norms)):
             raise self._non_finite(loss.item(), norms, batch)
-        for optimizer, (gradient, _) in zip(self.optimizers, clipped, strict=True):
+        for optimizer, (gradient, _) in zip(self.optimizers, gradients, strict=True):
             optimizer.step(gradient)
         return norms
 
@@ -209,10 +196,11 @@ class PPO(Algorithm):
     def _non_finite(self, loss: float, norms: list[float], batch: PPOBatch) -> NonFiniteError:
         what = "gradient" if math.isfinite(loss) else "loss"
         evidence = {name: getattr(batch, name) for name in ("actions", "log_probs", "advantages", "returns", "values")}
-        return NonFiniteError(what, f"the {what} is not finite (loss {loss}, gradient norms {norms}); training stopped before "
-                                    "the "
-                              "step that would have destroyed the networks. Try lower learning rates, "
-                              "normalize_observations=True or normalize_rewards=True", evidence | {"inputs": batch.states.inputs})  # fmt: skip
+        message = (
+            f"the {what} is not finite (loss {loss}, gradient norms {norms}); training stopped before the step that would have "
+            "destroyed the networks. Try lower learning rates, normalize_observations=True or normalize_rewards=True"
+        )
+        return NonFiniteError(what, message, evidence | {"inputs": batch.states.inputs})
 
     def _summary(self, batch: PPOBatch, stats: list[dict[str, float]]) -> dict[str, float]:
         means = {name: sum(s[name] for s in stats) / len(stats) for name in stats[0]}
@@ -261,11 +249,8 @@ def check_ratio_is_one(log_ratio: Tensor, tolerance: float = 1e-3) -> None:
     worst = log_ratio.detach().abs().max().item()
     if not worst <= tolerance:
         raise RatioError(
-            f"before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities "
-            "differ by "
-            f"{worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves differently in "
-            "rollout "
-            "and update; the actor changed in between; actions were sampled with another mask or temperature than the update "
-            "uses; "
-            "the network's outputs depend on what else is in the batch"
+            "before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities "
+            f"differ by {worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves "
+            "differently in rollout and update; the actor changed in between; actions were sampled with another mask or "
+            "temperature than the update uses; the network's outputs depend on what else is in the batch"
         )

@@ -108,8 +108,7 @@ def _legal_tensor(legal: np.ndarray, distribution: ActionDistribution, device: t
         )
     if legal.shape[1] != distribution.num_outputs:
         raise ValueError(f"the environment's action mask has {legal.shape[1]} entries, but the policy has "
-                         f"{distribution.num_outputs} "
-                         "logits; the mask needs one entry for each action")  # fmt: skip
+                         f"{distribution.num_outputs} logits; the mask needs one entry for each action")  # fmt: skip
     return torch.from_numpy(legal).to(device)
 
 

@@ -35,8 +35,7 @@ def latest_checkpoint(folder: Path) -> Path:
     found = sorted(folder.glob("checkpoint-*"))
     if not found:
         raise FileNotFoundError(f"{folder} holds no checkpoint yet; the run was stopped before its first (save_interval "
-                                "episodes). "
-                                "Start it again without resume")  # fmt: skip
+                                "episodes). Start it again without resume")  # fmt: skip
     return found[-1]
 
 
@@ -44,9 +43,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     """Tensors and state, as they were given to `save_checkpoint`. Raises ValueError if the files are damaged or foreign."""
     manifest = read_json(path / "state.json")
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
-        raise ValueError(f"{path} is of format {manifest.get('format')!r}, version {manifest.get('version')!r}; this "
-                         "gymformer reads "
-                         f"{FORMAT!r}, version {VERSION}")  # fmt: skip
+        raise ValueError(f"{path} is of format {manifest.get('format')!r}, version {manifest.get('version')!r}; this gymformer "
+                         f"reads {FORMAT!r}, version {VERSION}")  # fmt: skip
     verify(path, manifest["sha256"])
     return safetensors.torch.load((path / "tensors.safetensors").read_bytes()), manifest["state"]
 

@@ -162,7 +162,9 @@ def train_agent(
         if resumed is not None:
             run.restore()
         elif run.folder is not None:
-            write_json(run.folder / "config.json", settings | {"device": str(device), "threads": threads, "versions": _versions()})
+            write_json(
+                run.folder / "config.json", settings | {"device": str(device), "threads": threads, "versions": _versions()}
+            )
         run.tracker.start(f"{safe_name(envs.id)}-seed{seed}", run.folder, settings)
         stack.callback(run.tracker.finish)
         stack.callback(lambda: show.close(run.returns, run.metrics))
@@ -241,8 +243,8 @@ class Run:
         if differing:
             name = differing[0]
             raise ValueError(f"{self.folder} was started with {name}={stored.get(name)!r}, and cannot go on with "
-                             f"{self.settings[name]!r}; "
-                             f"call train_agent as before (differing: {', '.join(differing)}), or start a new run")  # fmt: skip
+                             f"{self.settings[name]!r}; call train_agent as before (differing: {', '.join(differing)}), or "
+                             "start a new run")  # fmt: skip
         tensors, state = load_checkpoint(latest_checkpoint(self.folder / "checkpoints"))
         self.agent.load_tensors(part(tensors, "agent"))
         self.learner.load_state_dict(unflatten(part(tensors, "algorithm")))
@@ -309,8 +311,7 @@ class Run:
         self.evaluated_at = len(self.returns)
         if self.eval_source is None:
             raise ValueError("eval_interval needs an environment apart from the one that is trained in; give an id or a "
-                             "callable instead "
-                             "of an instance")  # fmt: skip
+                             "callable instead of an instance")  # fmt: skip
         result = evaluate(self.agent, self.eval_source, episodes=self.settings["eval_episodes"], env_kwargs=self.eval_kwargs,
                           seed=derive_seed(self.settings["seed"], "evaluation"), max_timesteps=self.settings["max_timesteps"])  # fmt: skip
         record = {"evaluation": result.mean, "evaluation_low": result.interval[0], "evaluation_high": result.interval[1],

@@ -20,6 +20,11 @@ def some_gradients(step: int) -> tuple[torch.Tensor, ...]:
     return tuple(torch.randn(shape, generator=generator) * 10.0 ** (step % 5 - 3) for shape in SHAPES)
 
 
+def loss_with(parameters: list[nn.Parameter], gradients: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """A loss whose gradient is `gradients`: Σ θ · g."""
+    return torch.stack([(p * g).sum() for p, g in zip(parameters, gradients, strict=True)]).sum()
+
+
 @pytest.mark.parametrize("max_norm", [None, 0.5])
 def test_equals_torch_adam_after_clipping(max_norm):
     ours, theirs = some_parameters(), some_parameters()
@@ -30,7 +35,7 @@ def test_equals_torch_adam_after_clipping(max_norm):
             parameter.grad = gradient.clone()
         expected_norm = torch.nn.utils.clip_grad_norm_(theirs, max_norm or float("inf"))
         adam.step()
-        clipped, norm = packed.clip(gradients)
+        clipped, norm = packed.clipped_gradient(loss_with(ours, gradients))
         packed.step(clipped)
         assert norm == pytest.approx(expected_norm.item(), rel=1e-5)
         for one, other in zip(ours, theirs, strict=True):
@@ -57,12 +62,12 @@ def test_state_dict_makes_the_next_step_identical():
     ours = some_parameters()
     packed = PackedAdam(ours, 1e-2)
     for step in range(3):
-        packed.step(packed.clip(some_gradients(step))[0])
+        packed.step(packed.clipped_gradient(loss_with(ours, some_gradients(step)))[0])
     state, values = copy.deepcopy(packed.state_dict()), [nn.Parameter(p.detach().clone()) for p in ours]
     restored = PackedAdam(values, 1e-2)
     restored.load_state_dict(state)
     for optimizer in (packed, restored):
-        optimizer.step(optimizer.clip(some_gradients(3))[0])
+        optimizer.step(optimizer.clipped_gradient(loss_with(optimizer.parameters, some_gradients(3)))[0])
     assert all(one.equal(other) for one, other in zip(ours, values, strict=True))
 
 
