@@ -22,7 +22,10 @@ def is_small(*networks: nn.Module) -> bool:
 def resolve_device(device: str | torch.device, *networks: nn.Module) -> torch.device:
     """The device that `device` names. "auto" is a GPU where there is one and the networks are large enough to use it."""
     if str(device) != "auto":
-        resolved = torch.device(device)
+        try:
+            resolved = torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(f'device="{device}" is not one that torch knows; use "auto", "cpu" or "cuda"') from error
         if resolved.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f'device="{device}" was asked for, but torch {torch.__version__} sees no CUDA device; '
                              'use device="auto" or device="cpu", or install a CUDA build of torch')  # fmt: skip

@@ -56,9 +56,10 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
     count = num_envs or (1 if isinstance(env, gym.Env) else max(n for n in range(1, 17) if episodes % n == 0))
     envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps)
     try:
-        if envs.observation_space != agent.observation_space:
-            raise ValueError(f"the agent reads {agent.observation_space}, but {envs.id} gives {envs.observation_space}; "
-                             f"evaluate it in the environment that it was trained in ({agent.env_id})")  # fmt: skip
+        if (envs.observation_space, envs.action_space) != (agent.observation_space, agent.action_space):
+            raise ValueError(f"the agent reads {agent.observation_space} and acts in {agent.action_space}, but {envs.id} gives "
+                             f"{envs.observation_space} and takes {envs.action_space}; evaluate it in the environment that it "
+                             f"was trained in ({agent.env_id})")  # fmt: skip
         envs.encoder, envs.learn_statistics = agent.encoder, False
         with threads_for(next(agent.actor.parameters()).device, agent.actor):
             returns, lengths = _play(agent, envs, -(-episodes // envs.num_envs), greedy, seed)
@@ -91,5 +92,5 @@ def _play(agent: TrainedAgent, envs: Envs, quota: int, greedy: bool, seed: int) 
 
 
 def _threshold(env_id: str) -> float | None:
-    spec = gym.registry.get(env_id)
+    spec = gym.registry.get(env_id.rpartition(":")[2])
     return None if spec is None else spec.reward_threshold

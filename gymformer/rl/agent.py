@@ -19,6 +19,7 @@ from gymformer.rl.spaces import ObservationEncoder, one_as_batch
 __all__ = ["TrainedAgent", "load_agent"]
 
 FORMAT, VERSION = "gymformer-agent", 1
+CONFIG = ("env", "observation_space", "action_space", "normalize_observations", "actor", "critic", "sha256")  # what it needs
 REBUILT = {"MLPActorNetwork": MLPActorNetwork, "MLPCriticNetwork": MLPCriticNetwork}
 
 
@@ -120,6 +121,9 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     if config.get("format") != FORMAT or config.get("version") != VERSION:
         raise ValueError(f"{folder} is of format {config.get('format')!r}, version {config.get('version')!r}; this gymformer "
                          f"reads {FORMAT!r}, version {VERSION}. Load it with the gymformer that wrote it")  # fmt: skip
+    missing = [name for name in CONFIG if name not in config]
+    if missing:
+        raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}; the file was changed, copy the folder again")
     verify(folder, config["sha256"])
     encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])
     action_space = space_from_json(config["action_space"])

@@ -3,10 +3,12 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
@@ -210,7 +212,8 @@ def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] |
 
     One environment is stepped plainly. Several are a vector: the environment's own where it registers one ("native"), else
     one after another ("sync") or each in a process ("async"). `max_timesteps` truncates longer episodes. `autoreset_mode` is
-    for sync and async; a native vector has its own. A ready `gymnasium.vector.VectorEnv` is taken as it is.
+    for sync and async; a native vector has its own. (In SAME_STEP, Gymnasium loses the final observation of an environment that
+    changes its observation in place.) A ready `gymnasium.vector.VectorEnv` is taken as it is.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}; at least 1 environment is needed")
@@ -239,9 +242,12 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
             raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
         return OneEnv(_limited(env, max_timesteps)), _name_of(env)
     if callable(env):
-        make, name = (lambda: _limited(env(**env_kwargs), max_timesteps)), getattr(env, "__name__", "environment").strip("<>")
+        if vectorization == "native":
+            raise ValueError('vectorization="native" is for ids that register a vector version of their own; use "sync" or "async" '
+                             "for a callable")  # fmt: skip
+        make, name = (lambda: _limited(env(**env_kwargs), max_timesteps)), _callable_name(env)
     else:
-        steps = _step_limit(gym.spec(env).max_episode_steps, max_timesteps)
+        steps = _step_limit(env_spec(env).max_episode_steps, max_timesteps)
         if num_envs > 1 and vectorization in ("auto", "native") and _has_native(env, vectorization):
             native = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **_limit(steps), **env_kwargs)
             return native, env
@@ -259,8 +265,16 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
     return vector, name
 
 
+def env_spec(env_id: str) -> EnvSpec:
+    """The registered specification of an id; "module:Id" imports the module that registers it first, as gym.make does."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        import_module(module)
+    return gym.spec(name)
+
+
 def _has_native(env_id: str, vectorization: Vectorization) -> bool:
-    spec = gym.spec(env_id)
+    spec = env_spec(env_id)
     has = spec.vector_entry_point is not None and not spec.additional_wrappers
     if vectorization == "native" and not has:
         raise ValueError(f'{env_id} registers no vector version of its own; use vectorization="sync" or "async"')
@@ -285,6 +299,11 @@ def _limited(env: Any, max_timesteps: int | None) -> gym.Env:
                         "callable without arguments that makes one")  # fmt: skip
     own = env.spec.max_episode_steps if env.spec is not None else None
     return TimeLimit(env, max_timesteps) if max_timesteps and (own is None or max_timesteps < own) else env
+
+
+def _callable_name(make: Callable[..., gym.Env]) -> str:
+    name = getattr(make, "__name__", "environment")
+    return "environment" if name == "<lambda>" else name
 
 
 def _name_of(env: gym.Env | VectorEnv) -> str:

@@ -19,7 +19,7 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
         case spaces.MultiDiscrete():
             return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": np.asarray(space.start).tolist()}
         case spaces.MultiBinary():
-            return {"type": "MultiBinary", "shape": list(space.shape)}
+            return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
         case spaces.Dict():
             return {"type": "Dict", "spaces": [[key, space_to_json(part)] for key, part in space.spaces.items()]}
         case spaces.Tuple():
@@ -35,8 +35,8 @@ def space_from_json(value: dict[str, Any]) -> gym.Space:
             return spaces.Discrete(n, start=start)
         case {"type": "MultiDiscrete", "nvec": nvec, "start": start}:
             return spaces.MultiDiscrete(nvec, start=start)
-        case {"type": "MultiBinary", "shape": shape}:
-            return spaces.MultiBinary(shape if len(shape) > 1 else shape[0])
+        case {"type": "MultiBinary", "n": n}:
+            return spaces.MultiBinary(n)
         case {"type": "Dict", "spaces": parts}:
             return spaces.Dict([(key, space_from_json(part)) for key, part in parts])
         case {"type": "Tuple", "spaces": parts}:

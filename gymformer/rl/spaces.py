@@ -22,8 +22,8 @@ def encoder_of(space: gym.Space) -> tuple[Encode, tuple[int, ...]]:
         case spaces.Box():
             return lambda batch: np.asarray(batch, np.float32), space.shape
         case spaces.Discrete():
-            eye, start = np.eye(int(space.n), dtype=np.float32), space.start
-            return lambda batch: eye[np.asarray(batch, np.int64) - start], (int(space.n),)
+            n, offset = int(space.n), np.array([-int(space.start)])
+            return lambda batch: _several_hot(batch, offset, n), (n,)
         case spaces.MultiDiscrete():
             sizes = space.nvec.reshape(-1).astype(np.int64)
             offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) - np.asarray(space.start).reshape(-1)

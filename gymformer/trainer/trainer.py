@@ -114,15 +114,15 @@ def train_agent(
     if num_envs is None:
         single = isinstance(env_name, gym.Env | gym.vector.VectorEnv)
         num_envs = 1 if single else min(DEFAULT_ENVS, max(1, (max_episodes or DEFAULT_EPISODES) // DEFAULT_ENVS))
-    resumed = _run_to_resume(resume, save_path, env_name)
-    if seed is None:
-        seed = fresh_seed() if resumed is None else int(read_json(resumed / "config.json")["seed"])
 
     with ExitStack() as stack:
         envs = make_envs(env_name, num_envs, env_kwargs=env_kwargs, max_timesteps=max_timesteps, vectorization=vectorization,
                          normalize_observations=normalize_observations)  # fmt: skip
         if not isinstance(env_name, gym.Env | gym.vector.VectorEnv):  # an environment given stays the giver's
             stack.callback(envs.close)
+        resumed = _run_to_resume(resume, save_path, envs.id)
+        if seed is None:
+            seed = fresh_seed() if resumed is None else int(read_json(resumed / "config.json")["seed"])
         unit, total = ("episodes", max_episodes) if max_episodes is not None else ("timesteps", total_timesteps)
         show = Progress(total, unit, progress, log_interval)
         if seed_globals:
@@ -213,8 +213,10 @@ class Run:
         while not self._is_over() and not interruption.requested and not self.stopped_by_callback:
             started = time.perf_counter()
             segments = self._collect(interruption)
-            if interruption.requested or not segments:
+            if interruption.requested:
                 break
+            if not segments:  # every step only reset an environment
+                continue
             stats: dict[str, Any] = {}
             for transform in self.transforms:
                 stats |= transform(segments)
@@ -418,18 +420,13 @@ def _new_folder(save_path: Path, env_id: str, seed: int) -> Path:
     raise FileExistsError(f"{base} and 998 folders beside it exist; give another save_path")
 
 
-def _run_to_resume(resume: str | Path | bool | None, save_path: str | Path | None, env: EnvSource) -> Path | None:
+def _run_to_resume(resume: str | Path | bool | None, save_path: str | Path | None, env_id: str) -> Path | None:
     if resume is None or resume is False:
         return None
     if save_path is None:
         raise ValueError("resume needs the files of a run, but save_path=None writes none; leave save_path at its default")
     if resume is True:
-        name = (
-            env
-            if isinstance(env, str)
-            else getattr(getattr(env, "spec", None), "id", None) or getattr(env, "__name__", "environment")
-        )
-        folder = Path(save_path) / safe_name(name)
+        folder = Path(save_path) / safe_name(env_id)
         runs = sorted(path for path in folder.glob("*") if (path / "config.json").is_file()) if folder.is_dir() else []
         if not runs:
             raise FileNotFoundError(f"resume=True, but {folder} holds no run; give the run's folder: resume='runs/...'")

@@ -101,3 +101,8 @@ def test_an_episode_becomes_a_gif(agent, tmp_path, monkeypatch):
     assert save_gif(frames, tmp_path / "deep" / "a.gif").read_bytes().startswith(b"GIF89a")
     with pytest.raises(ValueError, match="there are no frames"):
         save_gif([], tmp_path / "b.gif")
+
+
+def test_an_id_with_a_module_is_found_as_gymnasium_finds_it(agent):
+    result = evaluate(agent, "gymnasium:CartPole-v1", episodes=4, num_envs=2)
+    assert result.threshold == 475

@@ -49,7 +49,11 @@ def test_the_running_mean_by_hand():
 
 
 def test_a_chart_of_nothing_of_one_and_of_gaps_can_be_drawn():
-    for returns, metrics in (([], []), ([1.0], []), ([1.0, 2.0], [{"timesteps": 1, "entropy": None}, {"timesteps": 2, "entropy": 1.0}])):
+    for returns, metrics in (
+        ([], []),
+        ([1.0], []),
+        ([1.0, 2.0], [{"timesteps": 1, "entropy": None}, {"timesteps": 2, "entropy": 1.0}]),
+    ):
         assert plot_training(returns, metrics)._repr_png_().startswith(b"\x89PNG")
 
 

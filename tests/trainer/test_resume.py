@@ -62,12 +62,12 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from trainer.test_resume import run
-run("CartPole-v1", Path({path!r}), max_episodes=250)
+run("CartPole-v1", Path({path!r}), max_episodes=180)
 """
 
 
 def test_kill_minus_nine_at_any_moment_loses_nothing_of_the_checkpoint(tmp_path):
-    whole = run("CartPole-v1", tmp_path / "whole", max_episodes=250)
+    whole = run("CartPole-v1", tmp_path / "whole", max_episodes=180)
     killed = tmp_path / "killed"
     script = SCRIPT.format(tests=str(Path(__file__).parent.parent), path=str(killed))
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
@@ -77,7 +77,7 @@ def test_kill_minus_nine_at_any_moment_loses_nothing_of_the_checkpoint(tmp_path)
         time.sleep(0.4)  # somewhere in the middle of whatever comes next
         assert process.poll() is None, "the run ended before it could be killed"
         process.send_signal(signal.SIGKILL)
-    assert_same_run(whole, run("CartPole-v1", killed, resume=True, max_episodes=250))
+    assert_same_run(whole, run("CartPole-v1", killed, resume=True, max_episodes=180))
 
 
 def test_a_resumed_run_must_be_called_as_before(tmp_path):

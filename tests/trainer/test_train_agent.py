@@ -222,6 +222,9 @@ def test_loading_refuses_what_is_no_agent_or_is_damaged(tmp_path):
     (path / "config.json").write_text(json.dumps(config | {"version": 99}))
     with pytest.raises(ValueError, match="version 99"):
         load_agent(path)
+    (path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "sha256"}))
+    with pytest.raises(ValueError, match=r"config.json lacks sha256"):
+        load_agent(path)
     with pytest.raises(FileExistsError, match="is not an agent's folder"):
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "thesis.tex").write_text("irreplaceable")
@@ -346,6 +349,7 @@ def test_an_algorithm_is_a_name_a_class_or_an_instance():
         ({"update_interval": -1}, ValueError, "update_interval=-1"),
         ({"num_envs": 2.5}, ValueError, "num_envs=2.5"),
         ({"env_name": "CartPole-v1", "device": "cuda"}, ValueError, "sees no CUDA device"),
+        ({"device": "gpu"}, ValueError, "is not one that torch knows"),
         ({"actor": MLPActorNetwork(4, 8, 3)}, ValueError, "the actor has 3 outputs, but the action space Discrete"),
         ({"actor": MLPActorNetwork(5, 8, 2)}, ValueError, "the actor cannot read a batch of observations of shape"),
         ({"critic": nn.Linear(4, 2)}, ValueError, "the critic"),
@@ -355,7 +359,7 @@ def test_an_algorithm_is_a_name_a_class_or_an_instance():
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_with_a_remedy(arguments, error, message):
-    if "device" in arguments and torch.cuda.is_available():
+    if arguments.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has the CUDA device that the test wants absent")
     with pytest.raises(error, match=message):
         quick(arguments.pop("env_name", "CartPole-v1"), **arguments)
