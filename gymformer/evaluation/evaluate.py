@@ -10,7 +10,7 @@ import torch
 from gymformer.device import threads_for
 from gymformer.evaluation.metrics import bootstrap_interval
 from gymformer.rl.agent import TrainedAgent
-from gymformer.rl.envs import Envs, EnvSource, make_envs
+from gymformer.rl.envs import Envs, EnvSource, has_native, make_envs
 from gymformer.seeding import derive_seed
 
 __all__ = ["Evaluation", "evaluate"]
@@ -52,8 +52,9 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
     env = env if env is not None else agent.env_id
     if env is None:
         raise ValueError("this agent does not know its environment; name it: evaluate(agent, env)")
-    # A divisor of `episodes`, so that all environments play equally many.
-    count = num_envs or (1 if isinstance(env, gym.Env) else max(n for n in range(1, 17) if episodes % n == 0))
+    # A divisor of `episodes`, so that all environments play equally many. A native vector steps a hundred as fast as ten.
+    most = 100 if isinstance(env, str) and has_native(env) else 16
+    count = num_envs or (1 if isinstance(env, gym.Env) else max(n for n in range(1, most + 1) if episodes % n == 0))
     envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps)
     try:
         if (envs.observation_space, envs.action_space) != (agent.observation_space, agent.action_space):

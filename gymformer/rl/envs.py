@@ -248,7 +248,9 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_times
         make, name = (lambda: _limited(env(**env_kwargs), max_timesteps)), _callable_name(env)
     else:
         steps = _step_limit(env_spec(env).max_episode_steps, max_timesteps)
-        if num_envs > 1 and vectorization in ("auto", "native") and _has_native(env, vectorization):
+        if vectorization == "native" and not has_native(env, unasked=False):
+            raise ValueError(f'{env} registers no vector version of its own; use vectorization="sync" or "async"')
+        if num_envs > 1 and vectorization in ("auto", "native") and has_native(env, unasked=vectorization == "auto"):
             native = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **_limit(steps), **env_kwargs)
             return native, env
         make, name = (lambda: gym.make(env, disable_env_checker=True, **_limit(steps), **env_kwargs)), env
@@ -273,15 +275,12 @@ def env_spec(env_id: str) -> EnvSpec:
     return gym.spec(name)
 
 
-def _has_native(env_id: str, vectorization: Vectorization) -> bool:
+def has_native(env_id: str, unasked: bool = True) -> bool:
+    """The environment registers a vector version of its own. `unasked`: and one that may be taken without being asked for,
+    which those on jax, compiled for an accelerator, may not."""
     spec = env_spec(env_id)
     has = spec.vector_entry_point is not None and not spec.additional_wrappers
-    if vectorization == "native" and not has:
-        raise ValueError(f'{env_id} registers no vector version of its own; use vectorization="sync" or "async"')
-    # The environments on jax are compiled for an accelerator; asking for them by name is the user's choice, not "auto"'s.
-    return has and (
-        vectorization == "native" or (spec.entry_point is not None and "phys2d" not in str(spec.vector_entry_point))
-    )
+    return has and not (unasked and "phys2d" in str(spec.vector_entry_point))
 
 
 def _step_limit(*limits: int | None) -> int | None:

@@ -212,6 +212,7 @@ class Run:
         self._restart_envs()
         while not self._is_over() and not interruption.requested and not self.stopped_by_callback:
             started = time.perf_counter()
+            self.learner.progress = self._progress()  # before acting: the last update would otherwise come with a step of 0
             segments = self._collect(interruption)
             if interruption.requested:
                 break
@@ -220,7 +221,6 @@ class Run:
             stats: dict[str, Any] = {}
             for transform in self.transforms:
                 stats |= transform(segments)
-            self.learner.progress = self._progress()
             stats |= self.learner.update(segments)
             self._record(segments, stats, time.perf_counter() - started)
             if self.settings["eval_interval"] and len(self.returns) - self.evaluated_at >= self.settings["eval_interval"]:

@@ -376,3 +376,9 @@ def test_gymnasiums_own_environments_train_without_help(env):
     result = quick(env, max_episodes=None, total_timesteps=48, rollout_steps=12, num_envs=2, hidden_dim=16, ppo_config=None)
     assert len(result.metrics) in (2, 3)  # a native vector spends steps on resetting
     assert all(np.isfinite(record["policy_loss"]) for record in result.metrics)
+
+
+def test_a_linear_schedule_starts_at_the_full_step_and_its_last_update_still_learns():
+    config = PPOConfig(lr_actor=1e-3, lr_schedule="linear", update_epochs=1)
+    result = quick(ppo_config=config, max_episodes=None, total_timesteps=128, rollout_steps=16, num_envs=2, vectorization="sync")
+    assert [record["lr_actor"] for record in result.metrics] == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
