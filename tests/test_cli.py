@@ -240,7 +240,8 @@ def test_eval_and_play_tell_what_does_not_fit(run_folder, tmp_path, capsys, monk
 def test_an_agent_does_not_get_a_module_imported_unasked(run_folder, tmp_path, capsys):
     config = json.loads((run_folder / "agent/config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"env": "antigravity:CartPole-v1"}))
-    (tmp_path / "model.safetensors").write_bytes((run_folder / "agent/model.safetensors").read_bytes())
+    (model,) = config["sha256"]
+    (tmp_path / model).write_bytes((run_folder / "agent" / model).read_bytes())
     assert "say --env antigravity:CartPole-v1" in error_of(capsys, "eval", str(tmp_path))
     assert "antigravity" not in sys.modules
 

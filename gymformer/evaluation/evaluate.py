@@ -15,6 +15,8 @@ from gymformer.seeding import derive_seed
 
 __all__ = ["Evaluation", "evaluate"]
 
+FALLBACK_TIMESTEPS = 1000  # the cap of an episode where neither environment nor agent knows one
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -45,17 +47,25 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
              num_envs: int | None = None, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None) -> Evaluation:  # fmt: skip
     """`episodes` episodes of the sampled (or greedy) policy; env None: the environment that the agent was trained in.
 
-    Every environment of the vector plays the same number of episodes: the first to end would be the short ones.
+    An environment without a limit of its own is cut where it was in training. Every environment of the vector plays the
+    same number of episodes: the first to end would be the short ones.
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}; at least 1 is needed")
-    env = env if env is not None else agent.env_id
+    if env is None:
+        if agent.env_id is not None and ":" in agent.env_id:  # a folder from elsewhere must not have modules imported
+            raise ValueError(f"this agent's environment is registered by a module that would be imported; name it yourself: "
+                             f"evaluate(agent, {agent.env_id!r})")  # fmt: skip
+        env, env_kwargs = agent.env_id, agent.env_kwargs if env_kwargs is None else env_kwargs
     if env is None:
         raise ValueError("this agent does not know its environment; name it: evaluate(agent, env)")
     # A divisor of `episodes`, so that all environments play equally many. A native vector steps a hundred as fast as ten.
     most = 100 if isinstance(env, str) and has_native(env) else 16
-    count = num_envs or (1 if isinstance(env, gym.Env) else max(n for n in range(1, most + 1) if episodes % n == 0))
-    envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps)
+    count = num_envs or (
+        1 if isinstance(env, gym.Env | gym.vector.VectorEnv) else max(n for n in range(1, most + 1) if episodes % n == 0)
+    )
+    envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
+                     fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:
         if (envs.observation_space, envs.action_space) != (agent.observation_space, agent.action_space):
             raise ValueError(f"the agent reads {agent.observation_space} and acts in {agent.action_space}, but {envs.id} gives "

@@ -61,5 +61,6 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: None instead."""
+    """JSON has neither NaN nor numpy's scalars: None and plain numbers instead."""
+    value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,9 +12,9 @@ REACHABLE_WITHIN = 5.0  # seconds that a server has to accept a connection befor
 
 
 class Tracker(Protocol):
-    """Whatever takes metrics: pass one of your own as `tracker=`."""
+    """Whatever takes metrics: pass one of your own as `tracker=`. `step` counts timesteps; a resumed run starts above 0."""
 
-    def start(self, name: str, folder: Path | None, config: dict[str, Any]) -> None: ...
+    def start(self, name: str, folder: Path | None, config: dict[str, Any], step: int) -> None: ...
     def log(self, metrics: dict[str, float], step: int) -> None: ...
     def finish(self) -> None: ...
 
@@ -26,7 +26,7 @@ class WandbTracker:
     starts; the client by itself would wait for more than a minute.
     """
 
-    def start(self, name: str, folder: Path | None, config: dict[str, Any]) -> None:
+    def start(self, name: str, folder: Path | None, config: dict[str, Any], step: int) -> None:
         import wandb
 
         mode: Any = os.environ.get("WANDB_MODE", "offline")
@@ -58,12 +58,13 @@ class WandbTracker:
 class TensorBoardTracker:
     """TensorBoard event files in the run's folder ("tensorboard --logdir runs")."""
 
-    def start(self, name: str, folder: Path | None, config: dict[str, Any]) -> None:
+    def start(self, name: str, folder: Path | None, config: dict[str, Any], step: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ImportError('tracker="tensorboard" needs tensorboard: pip install "gymformer[report]"') from error
-        self._writer = SummaryWriter(str(folder or Path("runs") / name))
+        # A resumed run forgets what an interrupted one wrote after its checkpoint.
+        self._writer = SummaryWriter(str(folder or Path("runs") / name), purge_step=step + 1 if step else None)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         for key, value in metrics.items():
@@ -74,7 +75,7 @@ class TensorBoardTracker:
 
 
 class NoTracker:
-    def start(self, name: str, folder: Path | None, config: dict[str, Any]) -> None: ...
+    def start(self, name: str, folder: Path | None, config: dict[str, Any], step: int) -> None: ...
     def log(self, metrics: dict[str, float], step: int) -> None: ...
     def finish(self) -> None: ...
 

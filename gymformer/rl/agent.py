@@ -1,5 +1,6 @@
 """A trained agent: what it needs to act, saved as a plain folder and rebuilt from it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,24 @@ from torch import nn
 from gymformer.files import read_json, sha256, verify, write_file, write_json
 from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, Recompute, match_actions, match_critic
-from gymformer.rl.policy import check_masks
+from gymformer.rl.policy import check_masks, flat_mask
 from gymformer.rl.space_json import space_from_json, space_to_json
 from gymformer.rl.spaces import ObservationEncoder, one_as_batch
 
 __all__ = ["TrainedAgent", "load_agent"]
 
 FORMAT, VERSION = "gymformer-agent", 1
-CONFIG = ("env", "observation_space", "action_space", "normalize_observations", "actor", "critic", "sha256")  # what it needs
+CONFIG = (
+    "env",
+    "env_kwargs",
+    "max_timesteps",
+    "observation_space",
+    "action_space",
+    "normalize_observations",
+    "actor",
+    "critic",
+    "sha256",
+)  # what it needs
 REBUILT = {"MLPActorNetwork": MLPActorNetwork, "MLPCriticNetwork": MLPCriticNetwork}
 
 
@@ -30,18 +41,22 @@ class TrainedAgent:
     """
 
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork | None, encoder: ObservationEncoder, action_space: gym.Space,
-                 env_id: str | None = None):  # fmt: skip
-        self.actor, self.critic, self.encoder, self.action_space, self.env_id = actor, critic, encoder, action_space, env_id
+                 env_id: str | None = None, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None):  # fmt: skip
+        self.actor, self.critic, self.encoder, self.action_space = actor, critic, encoder, action_space
+        # By which its environment can be made again; env_id is None where that takes more than an id and plain arguments.
+        plain = is_json(env_kwargs or {})
+        self.env_id, self.env_kwargs = (env_id, dict(env_kwargs or {})) if plain else (None, {})
+        self.max_timesteps = max_timesteps  # an episode's cap in training
 
     @property
     def observation_space(self) -> gym.Space:
         return self.encoder.space
 
-    def act(self, observation: Any, *, greedy: bool = False, action_mask: np.ndarray | None = None,
+    def act(self, observation: Any, *, greedy: bool = False, action_mask: Any = None,
             generator: torch.Generator | None = None) -> Any:  # fmt: skip
         """An action for one observation: sampled from the policy, or its likeliest (`greedy`)."""
         encoded = self.encoder(one_as_batch(self.encoder.space, observation))
-        legal = None if action_mask is None else check_masks(action_mask, 1, self.actor.policy.num_outputs)
+        legal = None if action_mask is None else check_masks(flat_mask(action_mask), 1, self.actor.policy.num_outputs)
         action = self.act_batch(encoded, greedy=greedy, legal=legal, generator=generator)[0]
         return int(action) if isinstance(self.action_space, gym.spaces.Discrete) else action
 
@@ -90,20 +105,25 @@ class TrainedAgent:
             self.encoder.moments.load({k: v.numpy() for k, v in parts["observations"].items()})
 
     def save_pretrained(self, path: str | Path) -> Path:
-        """Writes config.json and model.safetensors; no pickle. A folder that holds an agent already is overwritten."""
+        """Writes config.json and the safetensors file that it names; no pickle. A folder that holds an agent already is overwritten."""
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
             raise FileExistsError(f"{folder} exists and is not an agent's folder; give a folder that is new or empty")
         model = safetensors.torch.save(self.tensors())
+        # The file is named by its content, and config.json names the file: whatever is killed when, the folder is whole.
+        name = f"model-{sha256(model)[:12]}.safetensors"
         config = {
-            "format": FORMAT, "version": VERSION, "env": self.env_id,
+            "format": FORMAT, "version": VERSION, "env": self.env_id, "env_kwargs": self.env_kwargs, "max_timesteps": self.max_timesteps,
             "observation_space": space_to_json(self.observation_space), "action_space": space_to_json(self.action_space),
             "normalize_observations": self.encoder.moments is not None,
             "actor": _describe(self.actor), "critic": None if self.critic is None else _describe(self.critic),
-            "sha256": {"model.safetensors": sha256(model)},
+            "sha256": {name: sha256(model)},
         }  # fmt: skip
-        write_file(folder / "model.safetensors", model)
+        write_file(folder / name, model)
         write_json(folder / "config.json", config)
+        for old in folder.glob("model-*.safetensors"):
+            if old.name != name:
+                old.unlink()
         return folder
 
 
@@ -125,15 +145,34 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     if missing:
         raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}; the file was changed, copy the folder again")
     verify(folder, config["sha256"])
-    encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])
-    action_space = space_from_json(config["action_space"])
-    built_actor = match_actions(_rebuild(config["actor"], actor, "actor", folder), action_space, encoder.shape)
-    built_critic = None
-    if config["critic"] is not None:
-        built_critic = match_critic(_rebuild(config["critic"], critic, "critic", folder), encoder.shape)
-    agent = TrainedAgent(built_actor.to(device), built_critic and built_critic.to(device), encoder, action_space, config["env"])
-    agent.load_tensors(safetensors.torch.load((folder / "model.safetensors").read_bytes()))
+    try:
+        (model,) = config["sha256"]
+        encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])
+        action_space = space_from_json(config["action_space"])
+        networks = [
+            _rebuild(config[name], given, name, folder)
+            for name, given in (("actor", actor), ("critic", critic))
+            if config[name]
+        ]
+    except (TypeError, KeyError, MemoryError, OverflowError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{folder / 'config.json'} describes nothing that can be built ({error}); the file was changed, copy the "
+                         "folder again") from error  # fmt: skip
+    built_actor = match_actions(networks[0], action_space, encoder.shape).to(device)
+    built_critic = match_critic(networks[1], encoder.shape).to(device) if len(networks) > 1 else None
+    agent = TrainedAgent(
+        built_actor, built_critic, encoder, action_space, config["env"], config["env_kwargs"], config["max_timesteps"]
+    )
+    agent.load_tensors(safetensors.torch.load((folder / model).read_bytes()))
     return agent
+
+
+def is_json(value: Any) -> bool:
+    """JSON can hold the value."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _describe(network: nn.Module) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gymformer.rl.segment import Segment
 
-__all__ = ["DecisionBatch", "States", "minibatches", "per_decision"]
+__all__ = ["DecisionBatch", "States", "legal_actions", "minibatches", "per_decision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,14 @@ def decision_index(segments: list[Segment]) -> Tensor:
 def per_decision(segments: list[Segment], field: str, device: torch.device | str = "cpu") -> Tensor:
     """One field of every segment as one tensor (N, ...), N = Σ T."""
     return torch.from_numpy(np.concatenate([getattr(segment, field) for segment in segments])).to(device)
+
+
+def legal_actions(segments: list[Segment], num_outputs: int, device: torch.device | str = "cpu") -> Tensor | None:
+    """(N, num_outputs) bool, or None where no segment has a mask; a segment without one allows everything."""
+    if all(segment.legal is None for segment in segments):
+        return None
+    masks = [np.ones((len(s), num_outputs), bool) if s.legal is None else s.legal for s in segments]
+    return torch.from_numpy(np.concatenate(masks)).to(device)
 
 
 @dataclass(frozen=True, slots=True)

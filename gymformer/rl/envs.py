@@ -1,8 +1,11 @@
 """Gymnasium environments, one or many, with the place where each stands: what the next rollout goes on from."""
 
 import copy
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
@@ -10,9 +13,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 
-from gymformer.rl.policy import check_masks
+from gymformer.rl.policy import check_masks, flat_mask
 from gymformer.rl.spaces import ObservationEncoder, one_as_batch
 from gymformer.seeding import derive_seed
 
@@ -39,7 +43,7 @@ class Tick:
 class OneEnv:
     """One plain environment with the face of a vector of one that does not reset by itself.
 
-    It is six times as fast as a vector environment of one (benchmarks/README.md).
+    It is two to seven times as fast as a vector environment of one (benchmarks/README.md).
     """
 
     num_envs = 1
@@ -73,10 +77,10 @@ class Envs:
     `phantom` (B,) bool marks the environments whose next step only resets them (autoreset mode NEXT_STEP).
     """
 
-    def __init__(self, vector: VectorEnv | OneEnv, encoder: ObservationEncoder | None = None, num_logits: int | None = None,
-                 id: str = "environment"):  # fmt: skip
+    def __init__(self, vector: VectorEnv | OneEnv, encoder: ObservationEncoder | None = None, id: str = "environment"):
         self.vector, self.id, self.num_envs = vector, id, vector.num_envs
         self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
+        self.batched_observation_space = batch_space(self.observation_space, self.num_envs)
         self.encoder = encoder or ObservationEncoder(self.observation_space)
         self.mode: AutoresetMode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self.learn_statistics = True  # a normalising encoder learns from what is seen; off in evaluation
@@ -95,7 +99,8 @@ class Envs:
         # Environments computed as one array share one generator, hence one seed.
         is_native = not isinstance(self.vector, OneEnv | SyncVectorEnv | AsyncVectorEnv)
         seed_or_seeds: Any = seeds[0] if is_native else seeds
-        observations, infos = self.vector.reset(seed=seed_or_seeds)
+        with self._naming_dead_workers():
+            observations, infos = self.vector.reset(seed=seed_or_seeds)
         self.phantom = np.zeros(self.num_envs, bool)
         self.episode_returns, self.episode_lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._stand(observations, infos)
@@ -104,7 +109,8 @@ class Envs:
         """One step of every environment; ended ones are reset, at once or by the next step, as their mode has it."""
         # The vector may write the next observations into the same array.
         before = copy.deepcopy(self.raw_observations) if self.keep_raw else None
-        observations, rewards, terminated, truncated, infos = self.vector.step(actions)
+        with self._naming_dead_workers():
+            observations, rewards, terminated, truncated, infos = self.vector.step(actions)
         tick = Tick(actions, self.phantom, before, rewards, terminated, truncated, {})
         ended: list[int] = np.flatnonzero(terminated | truncated).tolist()
         self.phantom = np.zeros(self.num_envs, bool)
@@ -129,6 +135,15 @@ class Envs:
     def close(self) -> None:
         self.vector.close()
 
+    @contextmanager
+    def _naming_dead_workers(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            self.vector.close(**({"terminate": True} if isinstance(self.vector, AsyncVectorEnv) else {}))
+            raise RuntimeError(f"a worker process of {self.id} died (out of memory, os._exit, or a crash in native code); run it with "
+                               'vectorization="sync" to see where') from error  # fmt: skip
+
     def _stand(self, observations: Any, infos: dict[str, Any]) -> None:
         self.raw_observations = observations
         self.observations = self.encoder(observations, learn=self.learn_statistics)
@@ -138,31 +153,25 @@ class Envs:
         return self.encoder(one_as_batch(self.observation_space, observation))[0]
 
     def _legal(self, infos: dict[str, Any]) -> np.ndarray | None:
-        """(B, A) bool: which actions the environments allow now, from `info["action_mask"]` or `action_masks()`."""
+        """(B, A) bool: which actions the environments allow now, from `info["action_mask"]` or `action_masks()`.
+
+        An environment that gives no mask now allows everything; None while none has ever given one.
+        """
+        given: list[Any] = [None] * self.num_envs
         if "action_mask" in infos:
-            masks = infos["action_mask"]
-            if isinstance(self.vector, OneEnv):
-                masks = [masks]
-            masks = np.stack([_flat_mask(mask) for mask in masks])
-            told = infos.get("_action_mask")
-            if told is not None:
-                masks[~told] = 1  # an environment that gave no mask allows everything
+            told = infos.get("_action_mask", np.ones(self.num_envs, bool))
+            masks = [infos["action_mask"]] if isinstance(self.vector, OneEnv) else infos["action_mask"]
+            given = [mask if is_told else None for mask, is_told in zip(masks, told, strict=True)]
         elif self._mask_method:
-            masks = self.vector.env.get_wrapper_attr("action_masks")() if isinstance(self.vector, OneEnv) \
-                else self.vector.call("action_masks")  # type: ignore[union-attr]  # fmt: skip
-            masks = np.stack([_flat_mask(mask) for mask in ([masks] if isinstance(self.vector, OneEnv) else masks)])
-        else:  # who gives masks now and then allows everything in between
+            vector: Any = self.vector
+            one = isinstance(vector, OneEnv)
+            given = [vector.env.get_wrapper_attr("action_masks")()] if one else list(vector.call("action_masks"))
+        rows = [None if mask is None or self.phantom[b] else flat_mask(mask) for b, mask in enumerate(given)]
+        width = next((len(row) for row in rows if row is not None), None)
+        if width is None:
             return None if self.legal is None else np.ones_like(self.legal)
-        masks = masks.reshape(self.num_envs, -1).astype(bool)
-        masks[self.phantom] = True  # the state after the last action has no action to take
-        return check_masks(masks, self.num_envs, masks.shape[1])
-
-
-def _flat_mask(mask: Any) -> np.ndarray:
-    """One environment's mask as a vector: Tuple-shaped masks (MultiDiscrete) one component after another."""
-    if isinstance(mask, tuple | list) and len(mask) and np.ndim(mask[0]):
-        return np.concatenate([np.asarray(part).reshape(-1) for part in mask])
-    return np.asarray(mask).reshape(-1)
+        everything = np.ones(width, bool)
+        return check_masks(np.stack([everything if row is None else row for row in rows]), self.num_envs, width)
 
 
 def _merge_masks(infos: dict[str, Any], reset_infos: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
@@ -207,64 +216,112 @@ def _has_mask_method(vector: VectorEnv | OneEnv) -> bool:
 
 def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None,
               vectorization: Vectorization = "auto", autoreset_mode: AutoresetMode = AutoresetMode.DISABLED,
-              normalize_observations: bool = False) -> Envs:  # fmt: skip
+              normalize_observations: bool = False, fallback_timesteps: int | None = None) -> Envs:  # fmt: skip
     """`num_envs` copies of an environment: a registered id, a callable that makes one, or (num_envs=1) an environment.
 
     One environment is stepped plainly. Several are a vector: the environment's own where it registers one ("native"), else
-    one after another ("sync") or each in a process ("async"). `max_timesteps` truncates longer episodes. `autoreset_mode` is
-    for sync and async; a native vector has its own. (In SAME_STEP, Gymnasium loses the final observation of an environment that
-    changes its observation in place.) A ready `gymnasium.vector.VectorEnv` is taken as it is.
+    one after another ("sync") or each in a process ("async"). `max_timesteps` truncates longer episodes; `fallback_timesteps`
+    only where there is no other limit. `autoreset_mode` is for sync and async; a native vector has its own. (In SAME_STEP,
+    Gymnasium loses the final observation of an environment that changes its observation in place.) A ready
+    `gymnasium.vector.VectorEnv` is taken as it is, its limits included.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}; at least 1 environment is needed")
     if vectorization not in ("auto", "native", "sync", "async"):
         raise ValueError(f'vectorization="{vectorization}" is not one of auto, native, sync, async')
-    vector, name = _vector(env, num_envs, env_kwargs or {}, max_timesteps, vectorization, autoreset_mode)
+    limit = StepLimit(max_timesteps, fallback_timesteps)
+    vector = _vector(env, num_envs, env_kwargs or {}, limit, vectorization, autoreset_mode)
     try:
         encoder = ObservationEncoder(vector.single_observation_space, normalize=normalize_observations)
-        return Envs(vector, encoder, id=name)
+        return Envs(vector, encoder, id=name_of(env))
     except BaseException:
         vector.close()
         raise
 
 
-def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], max_timesteps: int | None,
-            vectorization: Vectorization, mode: AutoresetMode) -> tuple[VectorEnv | OneEnv, str]:  # fmt: skip
+def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "StepLimit", vectorization: Vectorization,
+            mode: AutoresetMode) -> VectorEnv | OneEnv:  # fmt: skip
+    if isinstance(env, gym.Env | VectorEnv) and env_kwargs:
+        raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
     if isinstance(env, VectorEnv):
         if num_envs not in (1, env.num_envs):
             raise ValueError(f"num_envs={num_envs}, but the vector environment given holds {env.num_envs}; leave num_envs out")
-        return env, _name_of(env)
+        return env
     if isinstance(env, gym.Env):
         if num_envs > 1:
             raise ValueError(f"num_envs={num_envs} needs as many environments, but one instance ({env}) was given; give its "
                              "id, or a callable that makes one")  # fmt: skip
-        if env_kwargs:
-            raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
-        return OneEnv(_limited(env, max_timesteps)), _name_of(env)
+        return OneEnv(limit.applied(env))
     if callable(env):
         if vectorization == "native":
-            raise ValueError('vectorization="native" is for ids that register a vector version of their own; use "sync" or "async" '
-                             "for a callable")  # fmt: skip
-        make, name = (lambda: _limited(env(**env_kwargs), max_timesteps)), _callable_name(env)
+            raise ValueError('vectorization="native" is for ids that register a vector version of their own; use "sync" or '
+                             '"async" for a callable')  # fmt: skip
+        make = partial(_make_limited, env, env_kwargs, limit)
     else:
-        steps = _step_limit(env_spec(env).max_episode_steps, max_timesteps)
         if vectorization == "native" and not has_native(env, unasked=False):
             raise ValueError(f'{env} registers no vector version of its own; use vectorization="sync" or "async"')
+        arguments: dict[str, Any] = env_kwargs | limit.argument(env_spec(env).max_episode_steps)
         if num_envs > 1 and vectorization in ("auto", "native") and has_native(env, unasked=vectorization == "auto"):
-            native = gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **_limit(steps), **env_kwargs)
-            return native, env
-        make, name = (lambda: gym.make(env, disable_env_checker=True, **_limit(steps), **env_kwargs)), env
+            return gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **arguments)
+        make = partial(gym.make, env, disable_env_checker=True, **arguments)
     if num_envs == 1:
-        return OneEnv(make()), name
+        return OneEnv(make())
     # Without `copy`, observations come in the vector's own array, which the rollout copies into its own anyway.
     if vectorization == "async":
-        return AsyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode), name
+        with _workers_ignoring_sigint():
+            return AsyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
     vector = SyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
     if len({id(one.unwrapped) for one in vector.envs}) < num_envs:
         vector.close()
-        raise ValueError(f"{name} gave the same environment more than once, but {num_envs} are needed; make a new one at every "
-                         "call, or use num_envs=1")  # fmt: skip
-    return vector, name
+        raise ValueError(f"{name_of(env)} gave the same environment more than once, but {num_envs} are needed; make a new one "
+                         "at every call, or use num_envs=1")  # fmt: skip
+    return vector
+
+
+@contextmanager
+def _workers_ignoring_sigint() -> Iterator[None]:
+    """Processes started inside never see SIGINT. A terminal sends Ctrl-C to all of them, and workers that die of it would
+    take along the run that wants to save."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@dataclass(frozen=True, slots=True)
+class StepLimit:
+    """After how many steps an episode is cut: `asked`, unless the environment's own limit is lower; where neither is
+    given, `fallback`."""
+
+    asked: int | None
+    fallback: int | None = None
+
+    def of(self, own: int | None) -> int | None:
+        limits = [limit for limit in (own, self.asked) if limit is not None and limit > 0]
+        return min(limits, default=self.fallback)
+
+    def argument(self, own: int | None) -> dict[str, int]:
+        """As gym.make takes it."""
+        steps = self.of(own)
+        return {} if steps is None else {"max_episode_steps": steps}
+
+    def applied(self, env: gym.Env) -> gym.Env:
+        """The environment, wrapped if its own limit is not low enough."""
+        own = env.spec.max_episode_steps if env.spec is not None else None
+        steps = self.of(own)
+        return env if steps in (None, own) else TimeLimit(env, steps)
+
+
+def _make_limited(make: Callable[..., gym.Env], env_kwargs: dict[str, Any], limit: StepLimit) -> gym.Env:
+    env = make(**env_kwargs)
+    if not isinstance(env, gym.Env):
+        raise TypeError(f"expected a gymnasium.Env, got {type(env).__name__} ({env!r}); give an id, an environment, or a "
+                        "callable without arguments that makes one")  # fmt: skip
+    return limit.applied(env)
 
 
 def env_spec(env_id: str) -> EnvSpec:
@@ -283,27 +340,11 @@ def has_native(env_id: str, unasked: bool = True) -> bool:
     return has and not (unasked and "phys2d" in str(spec.vector_entry_point))
 
 
-def _step_limit(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None and limit > 0), default=None)
-
-
-def _limit(steps: int | None) -> dict[str, int]:
-    return {} if steps is None else {"max_episode_steps": steps}
-
-
-def _limited(env: Any, max_timesteps: int | None) -> gym.Env:
-    """The environment, cut after `max_timesteps` unless it already ends sooner."""
-    if not isinstance(env, gym.Env):
-        raise TypeError(f"expected a gymnasium.Env, got {type(env).__name__} ({env!r}); give an id, an environment, or a "
-                        "callable without arguments that makes one")  # fmt: skip
-    own = env.spec.max_episode_steps if env.spec is not None else None
-    return TimeLimit(env, max_timesteps) if max_timesteps and (own is None or max_timesteps < own) else env
-
-
-def _callable_name(make: Callable[..., gym.Env]) -> str:
-    name = getattr(make, "__name__", "environment")
+def name_of(env: EnvSource) -> str:
+    """What an environment is called in messages and folders: its id, the class of one without, a callable's name."""
+    if isinstance(env, str):
+        return env
+    if isinstance(env, gym.Env | VectorEnv):
+        return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    name = getattr(env, "__name__", "environment")
     return "environment" if name == "<lambda>" else name
-
-
-def _name_of(env: gym.Env | VectorEnv) -> str:
-    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__

@@ -2,7 +2,7 @@
 
 import torch
 
-from gymformer.rl.batch import States, decision_index, per_decision
+from gymformer.rl.batch import States, decision_index, legal_actions, per_decision
 from gymformer.rl.networks import ActorNetwork
 from gymformer.rl.segment import Segment
 
@@ -24,7 +24,7 @@ class KLPenalty:
         """One pass of the reference over all decisions; returns the mean KL estimate in nats per decision."""
         device = next(self.reference.parameters()).device
         states = States.of(segments, device)[decision_index(segments).to(device)]
-        legal = None if segments[0].legal is None else per_decision(segments, "legal", device)
+        legal = legal_actions(segments, self.policy.num_outputs, device)
         log_probs, _ = self.policy.log_probs_and_entropy(
             self.reference.evaluate(states), per_decision(segments, "actions", device), legal
         )

@@ -116,9 +116,14 @@ def _probe(network: nn.Module, observation_shape: tuple[int, ...], name: str) ->
     was_training = network.training
     network.eval()  # a batch norm must not learn from the probe
     try:
-        return network(zeros)
+        outputs = network(zeros)
     except (RuntimeError, TypeError, IndexError) as error:
         raise ValueError(f"the {name} cannot read a batch of observations of shape {observation_shape} "
                          f"(encoded, float32): {error}") from error  # fmt: skip
     finally:
         network.train(was_training)
+    if not isinstance(outputs, Tensor) or outputs.dtype != torch.float32:
+        what = f"{outputs.dtype} values" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        raise ValueError(f"the {name} gave {what} for observations; expected one float32 tensor. Call {name}.float(), or wrap it in "
+                         "a module whose forward returns what is wanted")  # fmt: skip
+    return outputs

@@ -12,7 +12,7 @@ class PackedAdam:
     """Adam (arXiv:1412.6980, algorithm 1), after clipping the gradient to a norm of `max_norm` (None: not clipped).
 
     The parameters become views of one vector, so a small network pays for a handful of kernels instead of a dozen for each
-    of its tensors (a third of a gradient step's time, benchmarks/README.md). Tested equal to torch.optim.Adam. Values may
+    of its tensors (about a quarter of a gradient step's time, benchmarks/README.md). Tested equal to torch.optim.Adam. Values may
     be loaded into the parameters, but they must not be moved to another device afterwards.
     """
 
@@ -41,6 +41,9 @@ class PackedAdam:
 
     def step(self, gradient: Tensor) -> None:
         """θ ← θ - lr · m̂ / (√v̂ + ε) with the bias-corrected running means m̂ of g and v̂ of g²."""
+        if self.parameters[0].data_ptr() != self.vector.data_ptr():
+            raise RuntimeError("the parameters are no longer those that this optimiser packed: the network was moved or converted, or "
+                               "a newer optimiser packed it; build a new PPO(actor, critic)")  # fmt: skip
         beta1, beta2 = self.betas
         self.steps += 1
         self.mean.lerp_(gradient, 1 - beta1)

@@ -151,10 +151,6 @@ class DiagonalGaussian(ActionDistribution):
         return self._log_density(actions, mean, log_std), entropy
 
     def to_env(self, actions):
-        if not np.isfinite(actions).all():
-            raise FloatingPointError(f"the actor's outputs are not finite: it sampled the action {actions.tolist()}; the usual "
-                                     "causes are a learning rate that is too high and unbounded observations (try "
-                                     "normalize_observations=True)")  # fmt: skip
         in_units = actions.reshape(-1, *self.low.shape) * self.scale + self.center
         return np.clip(in_units, self.low, self.high).astype(self.low.dtype)
 
@@ -208,3 +204,10 @@ def check_masks(legal: Any, count: int, num_outputs: int) -> np.ndarray:
         raise ValueError(f"the action mask of environment {row} allows no action; an environment whose episode is not over "
                          "must leave at least one action legal")  # fmt: skip
     return mask
+
+
+def flat_mask(mask: Any) -> np.ndarray:
+    """One environment's mask as a vector: Tuple-shaped masks (MultiDiscrete) one component after another."""
+    if isinstance(mask, tuple | list) and len(mask) and np.ndim(mask[0]):
+        return np.concatenate([np.asarray(part).reshape(-1) for part in mask])
+    return np.asarray(mask).reshape(-1)

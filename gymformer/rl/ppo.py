@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gymformer.rl.advantages import gae
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, minibatches, per_decision
+from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, per_decision
 from gymformer.rl.errors import NonFiniteError, RatioError
 from gymformer.rl.networks import ActorNetwork, CriticNetwork
 from gymformer.rl.optim import PackedAdam
@@ -37,7 +37,7 @@ class PPOConfig:
     entropy_coef: float = 0.0  # weight of the entropy bonus
     normalize_advantages: bool = True  # to mean 0 and standard deviation 1 in each minibatch
     max_grad_norm: float | None = 0.5  # of the actor's and of the critic's gradient, each for itself; None: not clipped
-    target_kl: float | None = None  # the epochs stop once π has moved this far from π_old (nats); None: never
+    target_kl: float | None = None  # an update ends after the minibatch whose approx_kl is above it (nats); None: never
     lr_schedule: Schedule = "constant"  # "linear": to 0 at the end of training
     clip_schedule: Schedule = "constant"  # "linear": ε to 0 at the end of training
 
@@ -90,7 +90,7 @@ class PPO(Algorithm):
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig | None = None,
                  generator: torch.Generator | None = None):  # fmt: skip
         self.actor, self.critic, self.generator = actor, critic, generator
-        self.policy = actor.policy
+        assert actor.policy  # whose parameters are trained too; raises while the actor has met no action space
         self.config = (config or PPOConfig()).for_control()
         self.gamma, self.epochs = filled(self.config.gamma), filled(self.config.update_epochs)
         self.learning_rates = filled(self.config.lr_actor), filled(self.config.lr_critic)
@@ -111,6 +111,8 @@ class PPO(Algorithm):
     @torch.no_grad()
     def prepare(self, segments: list[Segment]) -> PPOBatch:
         """One critic pass over all states gives V_old; from it A_t and the value targets A_t + V_old(s_t)."""
+        if not segments:
+            raise ValueError("there are no segments to learn from; collect more steps or episodes before an update")
         device = next(self.critic.parameters()).device
         states = States.of(segments, device)
         values = self.critic.evaluate(states)  # (S,), S = Σ (T+1)
@@ -120,14 +122,14 @@ class PPO(Algorithm):
             for segment, v in zip(segments, per_segment, strict=True)
         ]).to(device)  # fmt: skip
         index = decision_index(segments).to(device)
-        legal = None if segments[0].legal is None else per_decision(segments, "legal", device)
+        legal = legal_actions(segments, self.actor.policy.num_outputs, device)
         return PPOBatch(states[index], per_decision(segments, "actions", device), per_decision(segments, "log_probs", device),
                         advantages, advantages + values[index], values[index], legal)  # fmt: skip
 
     def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, float]:
         """One gradient step on  -L_clip - c_e · entropy + c_v · value loss; returns statistics of the minibatch."""
         outputs = self.actor.evaluate(batch.states)
-        log_probs, entropy = self.policy.log_probs_and_entropy(outputs, batch.actions, batch.legal)  # (N,), (N,)
+        log_probs, entropy = self.actor.policy.log_probs_and_entropy(outputs, batch.actions, batch.legal)  # (N,), (N,)
         log_ratio = log_probs - batch.log_probs
         if is_first:
             check_ratio_is_one(log_ratio)
@@ -247,10 +249,14 @@ def explained_variance(values: Tensor, returns: Tensor) -> float:
 def check_ratio_is_one(log_ratio: Tensor, tolerance: float = 1e-3) -> None:
     """Raises RatioError if, before the first gradient step, the log-probabilities are not the ones that the rollout stored."""
     worst = log_ratio.detach().abs().max().item()
+    if math.isnan(worst):
+        raise NonFiniteError("network output", "the actor's outputs are NaN in the update, though they were finite in the rollout",
+                             {"log_ratio": log_ratio})  # fmt: skip
     if not worst <= tolerance:
         raise RatioError(
             "before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities "
             f"differ by {worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves "
             "differently in rollout and update; the actor changed in between; actions were sampled with another mask or "
-            "temperature than the update uses; the network's outputs depend on what else is in the batch"
+            "temperature than the update uses; the network's outputs depend on what else is in the batch. Call actor.eval() "
+            "before acting and learning, or take such layers out"
         )

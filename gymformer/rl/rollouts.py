@@ -1,5 +1,6 @@
 """Acting: B environments are stepped side by side, and what happened comes back as segments."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -36,12 +37,12 @@ class Tape:
 
     def grow(self) -> None:
         """Room for twice as many ticks."""
+        ticks = self.capacity
         for name, array in vars(self).items():
             if array is not None:
-                setattr(self, name, np.concatenate([array, np.zeros_like(array[: self.capacity])]))
+                setattr(self, name, np.concatenate([array, np.zeros_like(array[:ticks])]))
 
 
-@torch.no_grad()
 def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episodes: int | None = None,
             generator: torch.Generator | None = None, on_tick: OnTick | None = None,
             reward_normalizer: "RewardNormalizer | None" = None, seed: int = 0) -> list[Segment]:  # fmt: skip
@@ -71,16 +72,15 @@ def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episod
                 tape.legal = np.ones((tape.capacity, *envs.legal.shape), bool)
             tape.legal[t] = envs.legal
             legal = _legal_tensor(tape.legal[t], distribution, device)
-        outputs = actor(torch.from_numpy(tape.observations[t]).to(device))
-        sampled, log_probs = distribution.sample(outputs, generator, legal)
+        with torch.no_grad():  # around the policy alone: environments and callbacks may use autograd themselves
+            outputs = actor(torch.from_numpy(tape.observations[t]).to(device))
+            sampled, log_probs = distribution.sample(outputs, generator, legal)
         actions = sampled.cpu().numpy()
         tape.actions[t], tape.log_probs[t] = actions, log_probs.cpu().numpy()
-        try:
-            env_actions = distribution.to_env(actions)
-        except FloatingPointError:
+        if not math.isfinite(tape.log_probs[t].sum()):
             _check_finite(tape, t, envs, final_observations)  # the cause, if the actor read what is not finite
-            raise
-        tick = envs.step(env_actions)
+            raise _bad_output(tape, t, outputs)
+        tick = envs.step(distribution.to_env(actions))
         tape.rewards[t] = tick.rewards
         tape.ends[t] = np.where(tick.terminated, 2, tick.truncated)
         ended += int(np.count_nonzero(tape.ends[t]))
@@ -167,6 +167,15 @@ def _non_finite(what: str, t: int, b: int, tape: Tape, ticks: int, envs: Envs) -
         {"observations": tape.observations[since : t + 1, b], "actions": tape.actions[since:stop, b],
          "rewards": tape.rewards[since:stop, b]},
     )  # fmt: skip
+
+
+def _bad_output(tape: Tape, t: int, outputs: torch.Tensor) -> NonFiniteError:
+    return NonFiniteError(
+        "network output",
+        f"the actor's outputs are not finite at step {t} of this rollout, though what it read is. The usual causes are a learning "
+        "rate that is too high and observations of very different sizes (try normalize_observations=True)",
+        {"observations": tape.observations[t], "outputs": outputs, "actions": tape.actions[t], "log_probs": tape.log_probs[t]},
+    )
 
 
 class RewardNormalizer:

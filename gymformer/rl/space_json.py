@@ -17,7 +17,8 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
         case spaces.Discrete():
             return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
         case spaces.MultiDiscrete():
-            return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": np.asarray(space.start).tolist()}
+            return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": np.asarray(space.start).tolist(),
+                    "dtype": str(space.dtype)}  # fmt: skip
         case spaces.MultiBinary():
             return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
         case spaces.Dict():
@@ -33,8 +34,8 @@ def space_from_json(value: dict[str, Any]) -> gym.Space:
             return spaces.Box(_array(low, shape, dtype), _array(high, shape, dtype), tuple(shape), np.dtype(dtype).type)
         case {"type": "Discrete", "n": n, "start": start}:
             return spaces.Discrete(n, start=start)
-        case {"type": "MultiDiscrete", "nvec": nvec, "start": start}:
-            return spaces.MultiDiscrete(nvec, start=start)
+        case {"type": "MultiDiscrete", "nvec": nvec, "start": start, "dtype": dtype}:
+            return spaces.MultiDiscrete(nvec, dtype=np.dtype(dtype).type, start=start)
         case {"type": "MultiBinary", "n": n}:
             return spaces.MultiBinary(n)
         case {"type": "Dict", "spaces": parts}:
@@ -58,4 +59,4 @@ def _number(value: float) -> float | str:
 def _array(bound: Any, shape: list[int], dtype: str) -> np.ndarray:
     values = np.array(bound, dtype=object).reshape(-1)
     numbers = np.array([float(v) if isinstance(v, str) else v for v in values], dtype=dtype)
-    return np.broadcast_to(numbers, shape).copy() if numbers.size == 1 else numbers.reshape(shape)
+    return np.full(shape, numbers[0], dtype) if numbers.size == 1 else numbers.reshape(shape)

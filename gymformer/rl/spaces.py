@@ -15,8 +15,9 @@ Encode = Callable[[Any], np.ndarray]
 def encoder_of(space: gym.Space) -> tuple[Encode, tuple[int, ...]]:
     """A function from a batch of B observations to (B, *shape) float32, and that shape. Raises TypeError otherwise."""
     match space:
-        case spaces.Box(dtype=dtype) if dtype == np.uint8:
-            return lambda batch: np.asarray(batch, np.float32) / np.float32(255), space.shape  # images: 0..255 to 0..1
+        case spaces.Box(dtype=dtype) if dtype == np.uint8 and space.shape:
+            scale = np.maximum(space.high, 1).astype(np.float32)  # images: 0..255 to 0..1
+            return lambda batch: np.asarray(batch, np.float32) / scale, space.shape
         case spaces.Box(shape=()):
             return lambda batch: np.asarray(batch, np.float32).reshape(-1, 1), (1,)
         case spaces.Box():
@@ -107,7 +108,7 @@ class ObservationEncoder:
     """Encodes a batch of observations of `space` as (B, *shape) float32, normalised if asked.
 
     Discrete parts become one-hot, Dict and Tuple are concatenated as gymnasium.spaces.flatten does, a Box keeps its shape
-    (uint8 is scaled to [0, 1]). With `normalize`, (x - mean) / std of the observations seen so far, clipped to ±`clip`;
+    (uint8 is divided by its upper bound). With `normalize`, (x - mean) / std of the observations seen so far, clipped to ±`clip`;
     the statistics are part of the agent and are saved with it.
     """
 
@@ -127,4 +128,12 @@ class ObservationEncoder:
         if learn:
             self.moments.update(encoded)
         scaled = (encoded - self.moments.mean) / np.sqrt(self.moments.var + 1e-8)
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+        # An infinity must not hide behind the clipping: the rollout looks for it and stops.
+        return np.where(np.isfinite(scaled), np.clip(scaled, -self.clip, self.clip), np.nan).astype(np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"space": self.space, "clip": self.clip, "moments": self.moments}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._encode, self.shape = encoder_of(self.space)

@@ -29,14 +29,11 @@ def save_checkpoint(folder: Path, number: int, tensors: dict[str, torch.Tensor],
     return path
 
 
-def latest_checkpoint(folder: Path) -> Path:
-    """The newest checkpoint of a run; what a killed process left unfinished is removed."""
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a run, or None before the first; what a killed process left unfinished is removed."""
     remove_leftovers(folder)
     found = sorted(folder.glob("checkpoint-*"))
-    if not found:
-        raise FileNotFoundError(f"{folder} holds no checkpoint yet; the run was stopped before its first (save_interval "
-                                "episodes). Start it again without resume")  # fmt: skip
-    return found[-1]
+    return found[-1] if found else None
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -45,7 +42,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         raise ValueError(f"{path} is of format {manifest.get('format')!r}, version {manifest.get('version')!r}; this gymformer "
                          f"reads {FORMAT!r}, version {VERSION}")  # fmt: skip
-    verify(path, manifest["sha256"])
+    try:
+        verify(path, manifest["sha256"])
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. The checkpoint before it is kept beside it: delete {path} to go on from that one"
+        ) from error
     return safetensors.torch.load((path / "tensors.safetensors").read_bytes()), manifest["state"]
 
 

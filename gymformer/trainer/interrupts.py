@@ -3,20 +3,21 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["Interruption", "interruptible"]
 
 
 class Interruption:
-    """Whether a signal has asked training to end."""
+    """Whether a signal has asked training to end, and which."""
 
     requested = False
+    name = ""
 
 
 @contextlib.contextmanager
-def interruptible(say: Callable[[str], None]) -> Iterator[Interruption]:
+def interruptible() -> Iterator[Interruption]:
     """Inside, SIGINT and SIGTERM set `requested`; the second one acts as it did before. Only the main thread gets signals:
     in another one this does nothing."""
     interruption = Interruption()
@@ -26,10 +27,9 @@ def interruptible(say: Callable[[str], None]) -> Iterator[Interruption]:
     before: dict[int, Any] = {}
 
     def handle(number: int, frame: Any) -> None:
-        interruption.requested = True
+        interruption.requested, interruption.name = True, signal.Signals(number).name
         for known, handler in before.items():
             signal.signal(known, handler)
-        say(f"{signal.Signals(number).name}: saving and ending; once more ends at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, handle)

@@ -1,49 +1,50 @@
-"""train_agent: act, learn, write down, until the budget is spent."""
+"""train_agent: puts the parts of a training run together from what the user asked for."""
 
+import copy
 import platform
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import safetensors.torch
 import torch
-from gymnasium.vector.utils import iterate
+from gymnasium.vector import VectorEnv
 from torch import nn
 
 from gymformer.device import resolve_device, threads_for
 from gymformer.evaluation.evaluate import evaluate
-from gymformer.files import read_json, safe_name, write_file, write_json
-from gymformer.monitoring.log import MetricsLog, read_metrics
+from gymformer.files import new_folder, read_json, safe_name, write_file, write_json
+from gymformer.monitoring.log import MetricsLog
 from gymformer.monitoring.progress import Progress
 from gymformer.monitoring.trackers import Tracker, make_tracker
 from gymformer.rl.agent import TrainedAgent, load_agent
 from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
-from gymformer.rl.envs import Envs, EnvSource, Tick, Vectorization, make_envs
+from gymformer.rl.envs import Envs, EnvSource, Vectorization, make_envs, name_of
 from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.kl import KLPenalty
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, match_critic
 from gymformer.rl.ppo import PPO, PPOConfig
-from gymformer.rl.rollouts import RewardNormalizer, collect
-from gymformer.rl.segment import Segment
-from gymformer.seeding import derive_seed, fresh_seed, seed_globals, seeded_globals
-from gymformer.trainer.checkpoint import flatten, latest_checkpoint, load_checkpoint, part, run_lock, save_checkpoint, unflatten
-from gymformer.trainer.interrupts import Interruption, interruptible
-from gymformer.trainer.records import Moment, TrainingResult
+from gymformer.rl.rollouts import RewardNormalizer
+from gymformer.seeding import derive_seed, fresh_seed, seeded_globals
+from gymformer.trainer.checkpoint import run_lock
+from gymformer.trainer.interrupts import interruptible
+from gymformer.trainer.records import TrainingResult
+from gymformer.trainer.run import Callback, Run, Transform
 
 __all__ = ["load_agent", "train_agent"]
 
-Callback = Callable[[Moment], bool | None]
-Transform = Callable[[list[Segment]], dict[str, float]]
-
-RUNNING = 100  # episodes that the running reward is a mean of
 DEFAULT_EPISODES = 1000  # of control, where no budget is given
 DEFAULT_ENVS = 8  # fewer where there are fewer than eight episodes for each: the first to end would be the short ones
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in an object's repr; another one in every process
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def train_agent(
@@ -93,7 +94,8 @@ def train_agent(
 
     Every `save_interval` episodes a checkpoint is written to a new folder below `save_path` (None: nothing is written), and
     all environments are cut and reset with a derived seed, so that `resume=` (a run's folder, or True for the newest run of
-    this environment) continues bit for bit as if nothing had happened. Ctrl-C and SIGTERM save and end.
+    this environment), called with the same arguments, continues after a kill bit for bit as if nothing had happened; only
+    the budget may be larger. Ctrl-C and SIGTERM save and end, dropping what was played since the last update.
 
     `callback(moment)` sees every step of every environment and stops training by returning False. `eval_interval`
     (episodes) evaluates on environments apart and keeps the best agent. `tracker`: "wandb", "tensorboard", or an object
@@ -111,30 +113,37 @@ def train_agent(
             _require_positive(name, value)
     if max_episodes is None and total_timesteps is None:
         max_episodes = DEFAULT_EPISODES
-    if num_envs is None:
-        single = isinstance(env_name, gym.Env | gym.vector.VectorEnv)
-        num_envs = 1 if single else min(DEFAULT_ENVS, max(1, (max_episodes or DEFAULT_EPISODES) // DEFAULT_ENVS))
+    if eval_interval is not None and isinstance(env_name, gym.Env | gym.vector.VectorEnv):
+        raise ValueError(
+            "eval_interval needs environments apart from the one that is trained in; give an id or a callable instead of an instance"
+        )
+    if seed_globals and vectorization == "async":
+        raise ValueError('seed_globals reaches only this process, not the workers of vectorization="async"; use "sync"')
+    if save_path is None and tracker == "tensorboard":
+        raise ValueError('tracker="tensorboard" writes into the run\'s folder, but save_path=None makes none; give a save_path')
+    max_timesteps = int(max_timesteps)
+    resumed = _run_to_resume(resume, save_path, name_of(env_name))
+    stored = {} if resumed is None else read_json(resumed / "config.json")
+    seed = int(stored.get("seed", fresh_seed()) if seed is None else seed)
+    num_envs = int(num_envs or stored.get("num_envs") or _default_num_envs(env_name, max_episodes))
 
     with ExitStack() as stack:
+        if seed_globals:
+            stack.enter_context(seeded_globals(derive_seed(seed, "globals")))
         envs = make_envs(env_name, num_envs, env_kwargs=env_kwargs, max_timesteps=max_timesteps, vectorization=vectorization,
                          normalize_observations=normalize_observations)  # fmt: skip
         if not isinstance(env_name, gym.Env | gym.vector.VectorEnv):  # an environment given stays the giver's
             stack.callback(envs.close)
-        resumed = _run_to_resume(resume, save_path, envs.id)
-        if seed is None:
-            seed = fresh_seed() if resumed is None else int(read_json(resumed / "config.json")["seed"])
         unit, total = ("episodes", max_episodes) if max_episodes is not None else ("timesteps", total_timesteps)
         show = Progress(total, unit, progress, log_interval)
-        if seed_globals:
-            stack.enter_context(seeded_globals(derive_seed(seed, "globals")))
-
         policy, value = _networks(envs, actor, critic, algorithm, hidden_dim, activation, seed)
         device = resolve_device(device, policy, value)
-        policy, value = policy.to(device), value.to(device)
+        policy, value = _without_dropout(policy.to(device), show), _without_dropout(value.to(device), show)
         config = ppo_config or PPOConfig()
         learner = _algorithm(algorithm, policy, value, config, _generator(seed, "minibatches"))
         if reference is not None:
-            frozen = match_actions(reference.to(device), envs.action_space, envs.encoder.shape)
+            # A copy: the reference may be the actor itself, which goes on learning.
+            frozen = match_actions(copy.deepcopy(reference).to(device), envs.action_space, envs.encoder.shape)
             transforms = [KLPenalty(frozen.requires_grad_(False).eval(), kl_coef), *transforms]
         settings = {
             "env": envs.id, "seed": seed, "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
@@ -142,228 +151,45 @@ def train_agent(
             "eval_interval": eval_interval, "eval_episodes": eval_episodes, "algorithm": type(learner).__name__,
             "config": asdict(getattr(learner, "config", config)), "kl_coef": None if reference is None else kl_coef,
             "normalize_observations": normalize_observations, "normalize_rewards": normalize_rewards, "seed_globals": seed_globals,
-            "env_kwargs": {key: repr(value) for key, value in (env_kwargs or {}).items()},
+            "env_kwargs": {key: ADDRESS.sub("", repr(value)) for key, value in (env_kwargs or {}).items()},
         }  # fmt: skip
+        agent = TrainedAgent(
+            policy, value, envs.encoder, envs.action_space, **_origin(env_name, env_kwargs), max_timesteps=max_timesteps
+        )
         run = Run(
-            settings=settings, envs=envs, learner=learner, agent=TrainedAgent(policy, value, envs.encoder, envs.action_space, envs.id),
+            settings=settings, envs=envs, learner=learner, agent=agent,
             transforms=list(transforms), actions=_generator(seed, "actions", device), show=show, tracker=make_tracker(tracker),
             reward_normalizer=RewardNormalizer(settings["config"].get("gamma", 0.99), envs.num_envs) if normalize_rewards else None,
             max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
-            eval_source=env_name if isinstance(env_name, str) else (None if isinstance(env_name, gym.Env | gym.vector.VectorEnv) else env_name),
-            eval_kwargs=env_kwargs,
+            evaluate=lambda trained: evaluate(
+                trained, env_name, episodes=eval_episodes, env_kwargs=env_kwargs, seed=derive_seed(seed, "evaluation"),
+                max_timesteps=max_timesteps,
+            ),
         )  # fmt: skip
+        threads = stack.enter_context(threads_for(device, policy, value))
         if save_path is not None:
-            run.folder = resumed or _new_folder(Path(save_path), envs.id, seed)
+            run.folder = resumed or _new_run(
+                Path(save_path), settings | {"device": str(device), "threads": threads, "versions": _versions()}
+            )
             stack.enter_context(run_lock(run.folder))
             run.log = MetricsLog(run.folder / "metrics.jsonl")
             stack.callback(run.log.close)
-        threads = stack.enter_context(threads_for(device, policy, value))
         _say_choices(show, settings, config, envs, device, threads, run.folder)
+        if save_interval < 10 * envs.num_envs:
+            show.say(f"every checkpoint cuts {envs.num_envs} episodes: with save_interval={save_interval} the returns tell of short "
+                     f"episodes more often than of long ones; {10 * envs.num_envs} or more avoids that")  # fmt: skip
         if resumed is not None:
             run.restore()
-        elif run.folder is not None:
-            write_json(
-                run.folder / "config.json", settings | {"device": str(device), "threads": threads, "versions": _versions()}
-            )
-        run.tracker.start(f"{safe_name(envs.id)}-seed{seed}", run.folder, settings)
+        run.tracker.start(f"{safe_name(envs.id)}-seed{seed}", run.folder, settings, run.timesteps)
         stack.callback(run.tracker.finish)
         stack.callback(lambda: show.close(run.returns, run.metrics))
-        interruption = stack.enter_context(interruptible(show.say))
+        interruption = stack.enter_context(interruptible())
         try:
             return run.train(interruption)
         except NonFiniteError as error:
             if run.folder is not None:
                 error.add_note(f"what led there is saved in {_save_evidence(run.folder, error)}")
             raise
-
-
-@dataclass(slots=True)
-class Run:
-    """One training run: its parts, and how far it is."""
-
-    settings: dict[str, Any]
-    envs: Envs
-    learner: Algorithm
-    agent: TrainedAgent
-    transforms: list[Transform]
-    actions: torch.Generator  # samples the actions
-    show: Progress
-    tracker: Tracker
-    reward_normalizer: RewardNormalizer | None
-    max_episodes: int | None
-    total_timesteps: int | None
-    callback: Callback | None
-    eval_source: EnvSource | None
-    eval_kwargs: dict[str, Any] | None
-    folder: Path | None = None
-    log: MetricsLog | None = None
-    returns: list[float] = field(default_factory=list)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    timesteps: int = 0
-    updates: int = 0
-    checkpoints: int = 0
-    saved_at: int = 0  # episodes over at the last checkpoint
-    evaluated_at: int = 0  # episodes over at the last evaluation
-    best: float | None = None
-    stopped_by_callback: bool = False
-
-    def train(self, interruption: Interruption) -> TrainingResult:
-        self.envs.keep_raw = self.callback is not None
-        self._restart_envs()
-        while not self._is_over() and not interruption.requested and not self.stopped_by_callback:
-            started = time.perf_counter()
-            self.learner.progress = self._progress()  # before acting: the last update would otherwise come with a step of 0
-            segments = self._collect(interruption)
-            if interruption.requested:
-                break
-            if not segments:  # every step only reset an environment
-                continue
-            stats: dict[str, Any] = {}
-            for transform in self.transforms:
-                stats |= transform(segments)
-            stats |= self.learner.update(segments)
-            self._record(segments, stats, time.perf_counter() - started)
-            if self.settings["eval_interval"] and len(self.returns) - self.evaluated_at >= self.settings["eval_interval"]:
-                self._evaluate()
-            if len(self.returns) - self.saved_at >= self.settings["save_interval"] and not self._is_over():
-                self._checkpoint()
-                self._restart_envs()
-        self._checkpoint()
-        if self.folder is not None:
-            self.agent.save_pretrained(self.folder / "agent")
-            self.show.say(f"saved in {self.folder}")
-        stopped = "interrupted" if interruption.requested else "callback" if self.stopped_by_callback else "finished"
-        returns = self.returns if self.max_episodes is None else self.returns[: self.max_episodes]
-        return TrainingResult(returns, agent=self.agent, metrics=self.metrics, path=self.folder, seed=self.settings["seed"],
-                              timesteps=self.timesteps, stopped=stopped)  # fmt: skip
-
-    def restore(self) -> None:
-        """Everything as it was when the newest checkpoint was written."""
-        assert self.folder is not None and self.log is not None
-        stored = read_json(self.folder / "config.json")
-        differing = [name for name in self.settings if stored.get(name) != self.settings[name]]
-        if differing:
-            name = differing[0]
-            raise ValueError(f"{self.folder} was started with {name}={stored.get(name)!r}, and cannot go on with "
-                             f"{self.settings[name]!r}; call train_agent as before (differing: {', '.join(differing)}), or "
-                             "start a new run")  # fmt: skip
-        tensors, state = load_checkpoint(latest_checkpoint(self.folder / "checkpoints"))
-        self.agent.load_tensors(part(tensors, "agent"))
-        self.learner.load_state_dict(unflatten(part(tensors, "algorithm")))
-        self.actions.set_state(tensors["actions"])
-        if self.reward_normalizer is not None:
-            self.reward_normalizer.moments.load({k: v.numpy() for k, v in part(tensors, "rewards").items()})
-        self.returns = tensors["returns"].tolist()
-        for name in ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best"):
-            setattr(self, name, state[name])
-        self.log.truncate(state["log_offset"])
-        self.metrics = [record for record in read_metrics(self.folder) if "update" in record]
-        self.show.say(f"resumed {self.folder} after {len(self.returns)} episodes and {self.timesteps} timesteps")
-
-    def _collect(self, interruption: Interruption) -> list[Segment]:
-        episodes = None
-        if self.settings["rollout_steps"] is None:
-            left = self.settings["update_interval"] if self.max_episodes is None else self.max_episodes - len(self.returns)
-            episodes = min(self.settings["update_interval"], left)
-        done, latest = len(self.returns), (self.metrics[-1] if self.metrics else {})
-        running = self._running_reward()
-
-        def on_tick(tick: Tick) -> bool:
-            nonlocal done
-            self.timesteps += self.envs.num_envs - int(tick.phantom.sum())
-            if self.callback is not None and not self.stopped_by_callback:
-                self.stopped_by_callback = any(self.callback(m) is False for m in self._moments(tick, done, running, latest))
-            done += int(np.count_nonzero(tick.terminated | tick.truncated))
-            return not (interruption.requested or self.stopped_by_callback or self._is_over(done))
-
-        return collect(self.envs, self.agent.actor, steps=self.settings["rollout_steps"], episodes=episodes, generator=self.actions,
-                       on_tick=on_tick, reward_normalizer=self.reward_normalizer)  # fmt: skip
-
-    def _moments(self, tick: Tick, done: int, running: float | None, latest: dict[str, Any]):
-        observations = list(iterate(_batched(self.envs), tick.observations))
-        for b in np.flatnonzero(~tick.phantom).tolist():
-            action = tick.actions[b]
-            yield Moment(episode=done, timestep=self.timesteps, environment=b, observation=observations[b],
-                         action=action.item() if np.ndim(action) == 0 else action, reward=float(tick.rewards[b]),
-                         terminated=bool(tick.terminated[b]), truncated=bool(tick.truncated[b]), running_reward=running,
-                         statistics=latest)  # fmt: skip
-
-    def _record(self, segments: list[Segment], stats: dict[str, Any], seconds: float) -> None:
-        returns = [segment.episode_return for segment in segments if segment.episode_return is not None]
-        lengths = [segment.episode_length for segment in segments if segment.episode_length is not None]
-        self.returns += returns
-        self.updates += 1
-        decisions = sum(map(len, segments))
-        record = {
-            "update": self.updates, "timesteps": self.timesteps, "episodes": len(self.returns),
-            "return_mean": float(np.mean(returns)) if returns else None,
-            "length_mean": float(np.mean(lengths)) if lengths else None,
-            "running_reward": self._running_reward(), **stats, "seconds": seconds, "steps_per_second": decisions / seconds,
-            "returns": returns,
-        }  # fmt: skip
-        self.metrics.append(record)
-        if self.log is not None:
-            self.log.write(record)
-        self.tracker.log({k: v for k, v in record.items() if isinstance(v, int | float)}, step=self.timesteps)
-        done = len(self.returns) if self.max_episodes is not None else self.timesteps
-        self.show.update(done, len(self.returns), self._running_reward(), record, self.returns, self.metrics)
-
-    def _evaluate(self) -> None:
-        """Evaluates the sampled policy on environments apart; the best agent so far is kept."""
-        self.evaluated_at = len(self.returns)
-        if self.eval_source is None:
-            raise ValueError("eval_interval needs an environment apart from the one that is trained in; give an id or a "
-                             "callable instead of an instance")  # fmt: skip
-        result = evaluate(self.agent, self.eval_source, episodes=self.settings["eval_episodes"], env_kwargs=self.eval_kwargs,
-                          seed=derive_seed(self.settings["seed"], "evaluation"), max_timesteps=self.settings["max_timesteps"])  # fmt: skip
-        record = {"evaluation": result.mean, "evaluation_low": result.interval[0], "evaluation_high": result.interval[1],
-                  "timesteps": self.timesteps, "episodes": len(self.returns)}  # fmt: skip
-        self.metrics[-1] |= {"evaluation": result.mean}
-        if self.log is not None:
-            self.log.write(record)
-        self.tracker.log({"evaluation": result.mean}, step=self.timesteps)
-        self.show.say(f"episode {len(self.returns)}: {result}")
-        if self.best is None or result.mean > self.best:
-            self.best = result.mean
-            if self.folder is not None:
-                self.agent.save_pretrained(self.folder / "best")
-
-    def _checkpoint(self) -> None:
-        self.checkpoints, self.saved_at = self.checkpoints + 1, len(self.returns)
-        if self.folder is None or self.log is None:  # the environments are cut all the same: one seed, one run, saved or not
-            return
-        tensors = {f"agent/{name}": value for name, value in self.agent.tensors().items()}
-        tensors |= {f"algorithm/{name}": value for name, value in flatten(self.learner.state_dict()).items()}
-        tensors |= {"actions": self.actions.get_state(), "returns": torch.tensor(self.returns, dtype=torch.float64)}
-        if self.reward_normalizer is not None:
-            tensors |= {f"rewards/{k}": torch.from_numpy(v) for k, v in self.reward_normalizer.moments.state().items()}
-        names = ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best")
-        state = {name: getattr(self, name) for name in names} | {"log_offset": self.log.offset()}
-        save_checkpoint(self.folder / "checkpoints", self.checkpoints, tensors, state)
-
-    def _restart_envs(self) -> None:
-        """Cuts all environments and resets them with a seed that only the number of checkpoints decides."""
-        if self.settings["seed_globals"]:
-            seed_globals(derive_seed(self.settings["seed"], "globals", self.checkpoints))
-        self.envs.reset(derive_seed(self.settings["seed"], "environments", self.checkpoints))
-        if self.reward_normalizer is not None:
-            self.reward_normalizer.restart()
-
-    def _is_over(self, episodes: int | None = None) -> bool:
-        done = len(self.returns) if episodes is None else episodes
-        return (self.max_episodes is not None and done >= self.max_episodes) or (
-            self.total_timesteps is not None and self.timesteps >= self.total_timesteps
-        )
-
-    def _progress(self) -> float:
-        """How much of the budget is spent, in [0, 1]."""
-        shares = [self.timesteps / self.total_timesteps] if self.total_timesteps else []
-        shares += [len(self.returns) / self.max_episodes] if self.max_episodes else []
-        return min(1.0, max(shares))
-
-    def _running_reward(self) -> float | None:
-        last = self.returns[-RUNNING:]
-        return sum(last) / len(last) if last else None
 
 
 def _networks(envs: Envs, actor: nn.Module | None, critic: nn.Module | None, algorithm: Any, hidden_dim: int | Sequence[int],
@@ -384,6 +210,8 @@ def _algorithm(algorithm: str | type[Algorithm] | Algorithm, actor: ActorNetwork
                generator: torch.Generator) -> Algorithm:  # fmt: skip
     match algorithm:
         case Algorithm():
+            if getattr(algorithm, "generator", generator) is None:  # or it would draw from the global generator
+                algorithm.generator = generator  # type: ignore[attr-defined]
             return algorithm
         case "ppo":
             return PPO(actor, critic, config, generator)
@@ -403,17 +231,37 @@ def _require_positive(name: str, value: int) -> None:
         raise ValueError(f"{name}={value!r}; it must be a whole number of at least 1")
 
 
-def _batched(envs: Envs) -> gym.Space:
-    return gym.vector.utils.batch_space(envs.observation_space, envs.num_envs)
+def _default_num_envs(env: EnvSource, max_episodes: int | None) -> int:
+    single = isinstance(env, gym.Env | gym.vector.VectorEnv)
+    return 1 if single else min(DEFAULT_ENVS, max(1, (max_episodes or DEFAULT_EPISODES) // DEFAULT_ENVS))
 
 
-def _new_folder(save_path: Path, env_id: str, seed: int) -> Path:
-    """A folder below `save_path` that no run has used: <environment>/<date>-<time>-seed<seed>."""
-    base = save_path / safe_name(env_id) / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}"
+def _origin(env: EnvSource, env_kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    """The id and arguments by which the agent's environment can be made again; nothing where there is no id."""
+    if isinstance(env, str):
+        return {"env_id": env, "env_kwargs": env_kwargs}
+    spec = None if isinstance(env, VectorEnv) or not isinstance(env, gym.Env) else env.spec
+    return (
+        {} if spec is None else {"env_id": spec.id, "env_kwargs": {k: v for k, v in spec.kwargs.items() if k != "render_mode"}}
+    )
+
+
+def _without_dropout(network: Network, show: Progress) -> Network:
+    """The network in eval mode, where it stays: the policy that learns, and that is evaluated, is then the one that acted."""
+    layers = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    if network.training and any(isinstance(module, layers) for module in network.modules()):
+        show.say(f"{type(network).__name__}: dropout and batch normalisation are off while it acts and learns (eval mode)")
+    return network.eval()
+
+
+def _new_run(save_path: Path, config: dict[str, Any]) -> Path:
+    """A folder below `save_path` that no run has used, with its config: <environment>/<date>-<time>-seed<seed>."""
+    base = save_path / safe_name(config["env"]) / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config['seed']}"
     for attempt in range(1, 1000):
         folder = base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")
         try:
-            folder.mkdir(parents=True)
+            with new_folder(folder) as unfinished:
+                write_json(unfinished / "config.json", config)
             return folder
         except FileExistsError:
             continue

@@ -402,7 +402,12 @@ def test_wrong_masks_are_noticed():
         ppo.update(segments)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e-2])
+def test_check_ratio_says_that_nan_is_no_matter_of_ratios():
+    with pytest.raises(NonFiniteError, match="NaN in the update"):
+        check_ratio_is_one(torch.tensor([0.0, math.nan]))
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, 1e-2])
 def test_check_ratio_refuses(bad):
     check_ratio_is_one(torch.tensor([0.0, 1e-4]))
     with pytest.raises(RatioError, match=r"tolerance 0\.001"):

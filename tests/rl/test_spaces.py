@@ -14,7 +14,7 @@ def scaled(space: gym.Space, sample):
     """The space and the sample with uint8 Boxes as floats in [0, 1], which gymnasium's `flatten` leaves as they are."""
     match space:
         case spaces.Box(dtype=dtype) if dtype == np.uint8:
-            return spaces.Box(0, 1, space.shape), sample.astype(np.float32) / 255
+            return spaces.Box(0, 1, space.shape), sample.astype(np.float32) / space.high
         case spaces.Dict():
             parts = {key: scaled(part, sample[key]) for key, part in space.items()}
             return spaces.Dict({k: part for k, (part, _) in parts.items()}), {k: value for k, (_, value) in parts.items()}

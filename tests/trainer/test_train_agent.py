@@ -213,11 +213,12 @@ def test_loading_refuses_what_is_no_agent_or_is_damaged(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no agent"):
         load_agent(tmp_path)
     path = quick().agent.save_pretrained(tmp_path / "agent")
-    content = (path / "model.safetensors").read_bytes()
-    (path / "model.safetensors").write_bytes(content[:-4] + b"\0\0\0\0")
+    (model,) = path.glob("model-*.safetensors")
+    content = model.read_bytes()
+    model.write_bytes(content[:-4] + b"\0\0\0\0")
     with pytest.raises(ValueError, match="is damaged"):
         load_agent(path)
-    (path / "model.safetensors").write_bytes(content)
+    model.write_bytes(content)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"version": 99}))
     with pytest.raises(ValueError, match="version 99"):
@@ -271,7 +272,7 @@ def test_a_tracker_of_ones_own_gets_every_update_and_an_unknown_name_is_refused(
     class Mine:
         calls: list = []  # noqa: RUF012
 
-        def start(self, name, folder, config):
+        def start(self, name, folder, config, step):
             self.calls.append(config["env"])
 
         def log(self, metrics, step):
@@ -380,5 +381,7 @@ def test_gymnasiums_own_environments_train_without_help(env):
 
 def test_a_linear_schedule_starts_at_the_full_step_and_its_last_update_still_learns():
     config = PPOConfig(lr_actor=1e-3, lr_schedule="linear", update_epochs=1)
-    result = quick(ppo_config=config, max_episodes=None, total_timesteps=128, rollout_steps=16, num_envs=2, vectorization="sync")
+    result = quick(
+        ppo_config=config, max_episodes=None, total_timesteps=128, rollout_steps=16, num_envs=2, vectorization="sync"
+    )
     assert [record["lr_actor"] for record in result.metrics] == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])

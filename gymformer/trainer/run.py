@@ -1,0 +1,256 @@
+"""One training run: act, learn, write down, until the budget is spent."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector.utils import iterate
+
+from gymformer.evaluation.evaluate import Evaluation
+from gymformer.files import read_json
+from gymformer.monitoring.log import MetricsLog, read_metrics
+from gymformer.monitoring.progress import Progress
+from gymformer.monitoring.trackers import Tracker
+from gymformer.rl.agent import TrainedAgent
+from gymformer.rl.algorithm import Algorithm
+from gymformer.rl.envs import Envs, Tick
+from gymformer.rl.rollouts import RewardNormalizer, collect
+from gymformer.rl.segment import Segment
+from gymformer.seeding import derive_seed, seed_globals
+from gymformer.trainer.checkpoint import flatten, latest_checkpoint, load_checkpoint, part, save_checkpoint, unflatten
+from gymformer.trainer.interrupts import Interruption
+from gymformer.trainer.records import Moment, TrainingResult
+
+__all__ = ["Callback", "Run", "Transform"]
+
+Callback = Callable[[Moment], bool | None]
+Transform = Callable[[list[Segment]], dict[str, float]]
+
+RUNNING = 100  # episodes that the running reward is a mean of
+
+
+@dataclass(slots=True)
+class Run:
+    """One training run: its parts, and how far it is."""
+
+    settings: dict[str, Any]
+    envs: Envs
+    learner: Algorithm
+    agent: TrainedAgent
+    transforms: list[Transform]
+    actions: torch.Generator  # samples the actions
+    show: Progress
+    tracker: Tracker
+    reward_normalizer: RewardNormalizer | None
+    max_episodes: int | None
+    total_timesteps: int | None
+    callback: Callback | None
+    evaluate: Callable[[TrainedAgent], Evaluation] | None  # plays on environments apart
+    folder: Path | None = None
+    log: MetricsLog | None = None
+    returns: list[float] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    timesteps: int = 0
+    updates: int = 0
+    checkpoints: int = 0
+    saved_at: int = 0  # episodes over at the last checkpoint
+    evaluated_at: int = 0  # episodes over at the last evaluation
+    best: float | None = None
+    stopped_by_callback: bool = False
+    _unsaved: bool = True  # something has happened since the newest checkpoint
+
+    def train(self, interruption: Interruption) -> TrainingResult:
+        self.envs.keep_raw = self.callback is not None
+        if not self._is_over():
+            self._restart_envs()
+        while not self._is_over() and not interruption.requested and not self.stopped_by_callback:
+            started, before = time.perf_counter(), self.timesteps
+            self.learner.progress = self._progress()  # before acting: the last update would otherwise come with a step of 0
+            segments = self._collect(interruption)
+            if interruption.requested:
+                self.timesteps = before  # what was played since the last update is dropped
+                self.show.say(f"{interruption.name}: saving and ending; once more ends at once")
+                break
+            if not segments:  # every step only reset an environment
+                continue
+            stats: dict[str, Any] = {}
+            for transform in self.transforms:
+                stats |= transform(segments)
+            stats |= self.learner.update(segments)
+            self._record(segments, stats, time.perf_counter() - started)
+            if len(self.returns) - self.saved_at >= self.settings["save_interval"] and not self._is_over():
+                self._checkpoint()
+                self._restart_envs()
+        if self._unsaved:
+            self._checkpoint()
+        if self.folder is not None:
+            self.show.say(f"saved in {self.folder}")
+        stopped = "interrupted" if interruption.requested else "callback" if self.stopped_by_callback else "finished"
+        returns = self.returns if self.max_episodes is None else self.returns[: self.max_episodes]
+        return TrainingResult(returns, agent=self.agent, metrics=self.metrics, path=self.folder, seed=self.settings["seed"],
+                              timesteps=self.timesteps, stopped=stopped)  # fmt: skip
+
+    def restore(self) -> None:
+        """Everything as it was when the newest checkpoint was written."""
+        assert self.folder is not None and self.log is not None
+        stored = read_json(self.folder / "config.json")
+        differing = [name for name in self.settings if stored.get(name) != self.settings[name]]
+        if differing:
+            name = differing[0]
+            raise ValueError(f"{self.folder} was started with {name}={stored.get(name)!r}, and cannot go on with "
+                             f"{self.settings[name]!r}; call train_agent as before (differing: {', '.join(differing)}), or "
+                             "start a new run")  # fmt: skip
+        newest = latest_checkpoint(self.folder / "checkpoints")
+        if newest is None:  # killed before the first: the run begins again from its seed
+            self.log.truncate(0)
+            self.show.say(f"{self.folder} has no checkpoint yet; it begins again with seed {self.settings['seed']}")
+            return
+        tensors, state = load_checkpoint(newest)
+        self.agent.load_tensors(part(tensors, "agent"))
+        self.learner.load_state_dict(unflatten(part(tensors, "algorithm")))
+        self.actions.set_state(tensors["actions"])
+        if self.reward_normalizer is not None:
+            self.reward_normalizer.moments.load({k: v.numpy() for k, v in part(tensors, "rewards").items()})
+        self.returns = tensors["returns"].tolist()
+        for name in ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best"):
+            setattr(self, name, state[name])
+        self.log.truncate(state["log_offset"])
+        self.metrics = read_metrics(self.folder)
+        self._unsaved = False
+        self.show.say(f"resumed {self.folder} after {len(self.returns)} episodes and {self.timesteps} timesteps")
+
+    def _collect(self, interruption: Interruption) -> list[Segment]:
+        episodes = None
+        if self.settings["rollout_steps"] is None:
+            left = self.settings["update_interval"] if self.max_episodes is None else self.max_episodes - len(self.returns)
+            episodes = min(self.settings["update_interval"], left)
+        done, latest = len(self.returns), (self.metrics[-1] if self.metrics else {})
+        live = LiveReturns(self.returns[-RUNNING:], self.envs.episode_returns) if self.callback is not None else None
+
+        def on_tick(tick: Tick) -> bool:
+            nonlocal done
+            self.timesteps += self.envs.num_envs - int(tick.phantom.sum())
+            if self.callback is not None and live is not None:
+                for moment in self._moments(tick, done, live.mean(), latest):
+                    self.stopped_by_callback |= is_false(self.callback(moment))
+                live.add(tick)
+            done += int(np.count_nonzero(tick.terminated | tick.truncated))
+            return not (interruption.requested or self.stopped_by_callback or self._is_over(done))
+
+        return collect(self.envs, self.agent.actor, steps=self.settings["rollout_steps"], episodes=episodes, generator=self.actions,
+                       on_tick=on_tick, reward_normalizer=self.reward_normalizer)  # fmt: skip
+
+    def _moments(self, tick: Tick, done: int, running: float | None, latest: dict[str, Any]) -> Iterator[Moment]:
+        observations = list(iterate(self.envs.batched_observation_space, tick.observations))
+        for b in np.flatnonzero(~tick.phantom).tolist():
+            action = tick.actions[b]
+            yield Moment(episode=done, timestep=self.timesteps, environment=b, observation=observations[b],
+                         action=action.item() if np.ndim(action) == 0 else action, reward=float(tick.rewards[b]),
+                         terminated=bool(tick.terminated[b]), truncated=bool(tick.truncated[b]), running_reward=running,
+                         statistics=latest)  # fmt: skip
+
+    def _record(self, segments: list[Segment], stats: dict[str, Any], seconds: float) -> None:
+        returns = [segment.episode_return for segment in segments if segment.episode_return is not None]
+        lengths = [segment.episode_length for segment in segments if segment.episode_length is not None]
+        self.returns += returns
+        self.updates += 1
+        self._unsaved = True
+        decisions = sum(map(len, segments))
+        record = {
+            "update": self.updates, "timesteps": self.timesteps, "episodes": len(self.returns),
+            "return_mean": float(np.mean(returns)) if returns else None,
+            "length_mean": float(np.mean(lengths)) if lengths else None,
+            "running_reward": self._running_reward(), **{name: as_number(value) for name, value in stats.items()},
+            "seconds": seconds, "steps_per_second": decisions / seconds,
+            "returns": returns,
+        }  # fmt: skip
+        if self.settings["eval_interval"] and len(self.returns) - self.evaluated_at >= self.settings["eval_interval"]:
+            record |= self._evaluate()
+        self.metrics.append(record)
+        if self.log is not None:
+            self.log.write(record)
+        self.tracker.log({k: v for k, v in record.items() if isinstance(v, int | float)}, step=self.timesteps)
+        done = len(self.returns) if self.max_episodes is not None else self.timesteps
+        self.show.update(done, len(self.returns), self._running_reward(), record, self.returns, self.metrics)
+
+    def _evaluate(self) -> dict[str, float]:
+        """How good the sampled policy is on environments apart; the best agent so far is kept."""
+        assert self.evaluate is not None
+        self.evaluated_at = len(self.returns)
+        result = self.evaluate(self.agent)
+        self.show.say(f"episode {len(self.returns)}: {result}")
+        if self.best is None or result.mean > self.best:
+            self.best = result.mean
+            if self.folder is not None:
+                self.agent.save_pretrained(self.folder / "best")
+        return {"evaluation": result.mean, "evaluation_low": result.interval[0], "evaluation_high": result.interval[1]}
+
+    def _checkpoint(self) -> None:
+        self.checkpoints, self.saved_at = self.checkpoints + 1, len(self.returns)
+        if self.folder is None or self.log is None:  # the environments are cut all the same: one seed, one run, saved or not
+            return
+        tensors = {f"agent/{name}": value for name, value in self.agent.tensors().items()}
+        tensors |= {f"algorithm/{name}": value for name, value in flatten(self.learner.state_dict()).items()}
+        tensors |= {"actions": self.actions.get_state(), "returns": torch.tensor(self.returns, dtype=torch.float64)}
+        if self.reward_normalizer is not None:
+            tensors |= {f"rewards/{k}": torch.from_numpy(v) for k, v in self.reward_normalizer.moments.state().items()}
+        names = ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best")
+        state = {name: getattr(self, name) for name in names} | {"log_offset": self.log.offset()}
+        save_checkpoint(self.folder / "checkpoints", self.checkpoints, tensors, state)
+        self.agent.save_pretrained(self.folder / "agent")
+        self._unsaved = False
+
+    def _restart_envs(self) -> None:
+        """Cuts all environments and resets them with a seed that only the number of checkpoints decides."""
+        if self.settings["seed_globals"]:
+            seed_globals(derive_seed(self.settings["seed"], "globals", self.checkpoints))
+        self.envs.reset(derive_seed(self.settings["seed"], "environments", self.checkpoints))
+        if self.reward_normalizer is not None:
+            self.reward_normalizer.restart()
+
+    def _is_over(self, episodes: int | None = None) -> bool:
+        done = len(self.returns) if episodes is None else episodes
+        return (self.max_episodes is not None and done >= self.max_episodes) or (
+            self.total_timesteps is not None and self.timesteps >= self.total_timesteps
+        )
+
+    def _progress(self) -> float:
+        """How much of the budget is spent, in [0, 1]."""
+        shares = [self.timesteps / self.total_timesteps] if self.total_timesteps else []
+        shares += [len(self.returns) / self.max_episodes] if self.max_episodes else []
+        return min(1.0, max(shares))
+
+    def _running_reward(self) -> float | None:
+        last = self.returns[-RUNNING:]
+        return sum(last) / len(last) if last else None
+
+
+class LiveReturns:
+    """The running reward while a rollout is under way, for those who watch every step."""
+
+    def __init__(self, returns: list[float], episode_returns: np.ndarray):
+        self.last, self.episodes = deque(returns, RUNNING), episode_returns.copy()
+
+    def add(self, tick: Tick) -> None:
+        self.episodes += tick.rewards
+        for b in np.flatnonzero(tick.terminated | tick.truncated):
+            self.last.append(float(self.episodes[b]))
+            self.episodes[b] = 0.0
+
+    def mean(self) -> float | None:
+        return sum(self.last) / len(self.last) if self.last else None
+
+
+def is_false(answer: Any) -> bool:
+    """A callback's False, Python's or numpy's; None and everything else goes on."""
+    return isinstance(answer, bool | np.bool_) and not answer
+
+
+def as_number(value: Any) -> Any:
+    """A statistic as a plain number: numpy scalars and tensors of one element are unpacked."""
+    return value.item() if isinstance(value, np.generic | torch.Tensor) else value
