@@ -146,7 +146,7 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
         raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}; the file was changed, copy the folder again")
     verify(folder, config["sha256"])
     try:
-        (model,) = config["sha256"]
+        model = next(iter(config["sha256"]))
         encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])
         action_space = space_from_json(config["action_space"])
         networks = [
@@ -154,7 +154,7 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
             for name, given in (("actor", actor), ("critic", critic))
             if config[name]
         ]
-    except (TypeError, KeyError, MemoryError, OverflowError, RuntimeError, AttributeError) as error:
+    except (StopIteration, TypeError, KeyError, MemoryError, OverflowError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{folder / 'config.json'} describes nothing that can be built ({error}); the file was changed, copy the "
                          "folder again") from error  # fmt: skip
     built_actor = match_actions(networks[0], action_space, encoder.shape).to(device)
