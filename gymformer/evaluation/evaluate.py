@@ -10,7 +10,7 @@ import torch
 from gymformer.device import threads_for
 from gymformer.evaluation.metrics import bootstrap_interval
 from gymformer.rl.agent import TrainedAgent
-from gymformer.rl.envs import Envs, EnvSource, has_native, make_envs
+from gymformer.rl.envs import Envs, EnvSource, env_spec, has_native, make_envs
 from gymformer.seeding import derive_seed
 
 __all__ = ["Evaluation", "evaluate"]
@@ -78,7 +78,7 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
         if not isinstance(env, gym.Env | gym.vector.VectorEnv):
             envs.close()
     returns, lengths = returns[:episodes], lengths[:episodes]
-    threshold = _threshold(envs.id)
+    threshold = _threshold(env)
     return Evaluation(returns, lengths, float(np.mean(returns)), bootstrap_interval(returns), float(np.std(returns)),
                       None if threshold is None else float(np.mean([r >= threshold for r in returns])), threshold, greedy, seed)  # fmt: skip
 
@@ -102,6 +102,9 @@ def _play(agent: TrainedAgent, envs: Envs, quota: int, greedy: bool, seed: int) 
     return [r for r, _ in played], [n for _, n in played]
 
 
-def _threshold(env_id: str) -> float | None:
-    spec = gym.registry.get(env_id.rpartition(":")[2])
+def _threshold(env: EnvSource) -> float | None:
+    """The return that counts as success, where the environment's registration names one."""
+    if isinstance(env, str):
+        return env_spec(env).reward_threshold
+    spec = env.spec if isinstance(env, gym.Env) else None
     return None if spec is None else spec.reward_threshold

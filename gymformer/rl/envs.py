@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
@@ -325,11 +325,15 @@ def _make_limited(make: Callable[..., gym.Env], env_kwargs: dict[str, Any], limi
 
 
 def env_spec(env_id: str) -> EnvSpec:
-    """The registered specification of an id; "module:Id" imports the module that registers it first, as gym.make does."""
+    """The registered specification of an id, as gym.make finds it: "module:Id" imports the module that registers it, and an
+    id without a version is its newest."""
     module, _, name = env_id.rpartition(":")
     if module:
         import_module(module)
-    return gym.spec(name)
+    namespace, short, version = parse_env_id(name)
+    if version is None:
+        version = find_highest_version(namespace, short)
+    return gym.spec(get_env_id(namespace, short, version))
 
 
 def has_native(env_id: str, unasked: bool = True) -> bool:

@@ -104,5 +104,5 @@ def test_an_episode_becomes_a_gif(agent, tmp_path, monkeypatch):
 
 
 def test_an_id_with_a_module_is_found_as_gymnasium_finds_it(agent):
-    result = evaluate(agent, "gymnasium:CartPole-v1", episodes=4, num_envs=2)
-    assert result.threshold == 475
+    for env in ("gymnasium:CartPole-v1", "CartPole"):
+        assert evaluate(agent, env, episodes=4, num_envs=2).threshold == 475
