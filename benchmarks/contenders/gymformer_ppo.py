@@ -41,7 +41,7 @@ class StopWhenSolved:
     def __init__(self, clock: measure.SolveClock, act: measure.Act):
         self.clock, self.act = clock, act
 
-    def start(self, name, folder, config) -> None: ...
+    def start(self, name, folder, config, step) -> None: ...
     def finish(self) -> None: ...
 
     def log(self, metrics: dict[str, float], step: int) -> None:
@@ -54,7 +54,7 @@ def solve(s: dict) -> dict:
     train_agent(measure.ENV_ID, seed=s["seed"], progress=False, save_path=None, **settings | {"total_timesteps": 1024})
     width, normalize = settings.pop("hidden_dim", 64), settings.get("normalize_observations", False)
     if normalize:
-        raise NotImplementedError("the preset normalises observations; the agent evaluated here has an encoder that does not")
+        raise ValueError("the preset normalises observations; the agent evaluated here has an encoder that does not")
     torch.manual_seed(s["seed"])
     clock = measure.SolveClock()
     actor, critic = MLPActorNetwork(4, width, 2), MLPCriticNetwork(4, width)
