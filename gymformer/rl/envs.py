@@ -137,12 +137,18 @@ class Envs:
 
     @contextmanager
     def _naming_dead_workers(self) -> Iterator[None]:
+        """A worker process that died is an error that says so, and the others are ended with it."""
         try:
             yield
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            self.vector.close(**({"terminate": True} if isinstance(self.vector, AsyncVectorEnv) else {}))
-            raise RuntimeError(f"a worker process of {self.id} died (out of memory, os._exit, or a crash in native code); run it with "
-                               'vectorization="sync" to see where') from error  # fmt: skip
+            if isinstance(self.vector, AsyncVectorEnv):
+                for process in self.vector.processes:
+                    process.terminate()
+                for process in self.vector.processes:
+                    process.join()
+                self.vector.closed = True  # its own close would wait for the answer of the dead one
+            raise RuntimeError(f"a worker process of {self.id} died (out of memory, os._exit, or a crash in native code); run it "
+                               'with vectorization="sync" to see where') from error  # fmt: skip
 
     def _stand(self, observations: Any, infos: dict[str, Any]) -> None:
         self.raw_observations = observations
