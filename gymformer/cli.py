@@ -154,9 +154,10 @@ def _train(settings: "Settings", options: Any, args: list[str]) -> int:
             print(evaluate(result.agent, settings.env, episodes=EPISODES, greedy=greedy, env_kwargs=settings.env_kwargs,
                            max_timesteps=_limit(settings.env, settings.max_timesteps)))  # fmt: skip
     if result.path is not None:
-        kwargs = [] if not settings.env_kwargs else ["--env-kwargs", *(f"{k}={v}" for k, v in settings.env_kwargs.items())]
-        env = ["--env", options.env] if options.env not in (None, settings.env) else []
-        print(f"watch it: {shlex.join(['gymformer', 'play', str(result.path), *env, *kwargs])}")
+        named = ["--env", options.env] if options.env not in (None, settings.env) else []
+        if named and settings.env_kwargs:  # an agent remembers the arguments of an environment that it knows by itself
+            named += ["--env-kwargs", *(f"{k}={v}" for k, v in settings.env_kwargs.items())]
+        print(f"watch it: {shlex.join(['gymformer', 'play', str(result.path), *named])}")
     return 0
 
 
@@ -165,10 +166,10 @@ def evaluate(args: list[str]) -> int:
     options = _parse("eval", args)
     from gymformer import evaluate
 
-    agent, env, env_id = _load(options.path, options.env, options.env_kwargs)
+    agent, env, env_id, env_kwargs = _load(options.path, options.env, options.env_kwargs)
     env.close()
     result = evaluate(agent, env_id, episodes=options.episodes, greedy=options.greedy, seed=options.seed,
-                      env_kwargs=options.env_kwargs, max_timesteps=_limit(env_id, FALLBACK_LIMIT))  # fmt: skip
+                      env_kwargs=env_kwargs, max_timesteps=_limit(env_id, FALLBACK_LIMIT))  # fmt: skip
     print(json.dumps({"path": str(options.path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
     return 0
 
@@ -183,7 +184,7 @@ def play(args: list[str]) -> int:
     if options.human and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & set(os.environ):
         raise UsageError("--human needs a screen, and DISPLAY names none; leave it out, and a GIF is written")
     mode = "human" if options.human else "rgb_array"
-    agent, env, env_id = _load(options.path, options.env, options.env_kwargs, mode)
+    agent, env, env_id, _ = _load(options.path, options.env, options.env_kwargs, mode)
     return _play(agent, env, env_id, options)
 
 
@@ -207,8 +208,9 @@ def _play(agent: "TrainedAgent", env: "gym.Env", env_id: str, options: Any) -> i
 
 
 def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
-          mode: str | None = None) -> "tuple[TrainedAgent, gym.Env, str]":  # fmt: skip
-    """A saved agent, an environment for it, and that environment's id."""
+          mode: str | None = None) -> "tuple[TrainedAgent, gym.Env, str, dict[str, Any] | None]":  # fmt: skip
+    """A saved agent, an environment for it, and that environment's id and arguments: where none are given, those that the
+    agent was trained with."""
     import gymnasium as gym
 
     from gymformer import load_agent
@@ -225,6 +227,7 @@ def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
         raise UsageError(f"{path} was trained in {env_id}, which is not registered here; say --env my_module:{env_id} if a module of "
                          "yours registers it")  # fmt: skip
     env_id = _imported(env_id)
+    env_kwargs = agent.env_kwargs if not named and env_kwargs is None else env_kwargs
     env = _make(env_id, env_kwargs) if mode is None else _make_shown(env_id, env_kwargs, mode)
     for what in ("observation_space", "action_space"):
         has, wants = getattr(env, what), getattr(agent, what)
@@ -233,7 +236,7 @@ def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
             raise UsageError(
                 f"the agent in {path} was trained for the {what} {wants} (of {agent.env_id}), but {env_id} has {has}"
             )
-    return agent, env, env_id
+    return agent, env, env_id, env_kwargs
 
 
 def envs(args: list[str]) -> int:

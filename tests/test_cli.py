@@ -288,3 +288,14 @@ def test_an_environment_of_ones_own_is_imported_from_the_current_folder(tmp_path
     (run,) = Path("runs/Mine-v0").iterdir()
     assert f"watch it: gymformer play {run} --env my_module:Mine-v0" in capsys.readouterr().out
     assert main(["eval", str(run), "--env", "my_module:Mine-v0", "--episodes", "3"]) == 0
+
+
+def test_an_agent_is_evaluated_in_the_environment_with_the_arguments_that_it_was_trained_with(tmp_path, capsys):
+    arguments = ["--env-kwargs", "map_name=8x8", "is_slippery=false"]
+    assert (
+        main(["train", "FrozenLake-v1", "--max-episodes", "2", "--save-path", str(tmp_path), "--no-evaluate", *arguments]) == 0
+    )
+    (run,) = tmp_path.glob("*/*")
+    capsys.readouterr()
+    assert main(["eval", str(run), "--episodes", "2"]) == 0  # the 4x4 default map has other observations
+    assert "over 2 sampled episodes" in capsys.readouterr().out
