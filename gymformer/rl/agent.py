@@ -15,22 +15,14 @@ from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, Recompute, match_actions, match_critic
 from gymformer.rl.policy import check_masks, flat_mask
 from gymformer.rl.space_json import space_from_json, space_to_json
-from gymformer.rl.spaces import ObservationEncoder, one_as_batch
+from gymformer.rl.spaces import ObservationEncoder, RunningMoments, one_as_batch
 
 __all__ = ["TrainedAgent", "load_agent"]
 
 FORMAT, VERSION = "gymformer-agent", 1
-CONFIG = (
-    "env",
-    "env_kwargs",
-    "max_timesteps",
-    "observation_space",
-    "action_space",
-    "normalize_observations",
-    "actor",
-    "critic",
-    "sha256",
-)  # what it needs
+# What a folder's config.json must hold.
+CONFIG = {"env", "env_kwargs", "max_timesteps", "observation_space", "action_space", "normalize_observations",
+          "normalize_rewards", "actor", "critic", "sha256"}  # fmt: skip
 REBUILT = {"MLPActorNetwork": MLPActorNetwork, "MLPCriticNetwork": MLPCriticNetwork}
 
 
@@ -41,12 +33,14 @@ class TrainedAgent:
     """
 
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork | None, encoder: ObservationEncoder, action_space: gym.Space,
-                 env_id: str | None = None, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None):  # fmt: skip
+                 env_id: str | None = None, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None,
+                 reward_moments: RunningMoments | None = None):  # fmt: skip
         self.actor, self.critic, self.encoder, self.action_space = actor, critic, encoder, action_space
         # By which its environment can be made again; env_id is None where that takes more than an id and plain arguments.
         plain = is_json(env_kwargs or {})
         self.env_id, self.env_kwargs = (env_id, dict(env_kwargs or {})) if plain else (None, {})
         self.max_timesteps = max_timesteps  # an episode's cap in training
+        self.reward_moments = reward_moments  # of the returns whose spread was the unit of reward in training; None: 1
 
     @property
     def observation_space(self) -> gym.Space:
@@ -72,11 +66,12 @@ class TrainedAgent:
 
     @torch.no_grad()
     def value(self, observation: Any) -> float:
-        """The critic's V(s)."""
+        """The critic's V(s), in the environment's unit of reward, also where rewards were normalised in training."""
         if self.critic is None:
             raise ValueError("this agent has no critic; it was saved without one")
         encoded = self.encoder(one_as_batch(self.encoder.space, observation))
-        return self.critic(torch.from_numpy(encoded).to(next(self.critic.parameters()).device)).item()
+        value = self.critic(torch.from_numpy(encoded).to(next(self.critic.parameters()).device)).item()
+        return value if self.reward_moments is None else value / self.reward_moments.scale
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every number the agent holds, by name."""
@@ -85,6 +80,8 @@ class TrainedAgent:
             tensors |= {f"critic.{name}": value for name, value in self.critic.state_dict().items()}
         if self.encoder.moments is not None:
             tensors |= {f"observations.{k}": torch.from_numpy(v) for k, v in self.encoder.moments.state().items()}
+        if self.reward_moments is not None:
+            tensors |= {f"rewards.{k}": torch.from_numpy(v) for k, v in self.reward_moments.state().items()}
         return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
 
     def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -94,15 +91,16 @@ class TrainedAgent:
         if wrong:
             raise ValueError(f"the saved tensors do not fit this agent; the first that differs is {wrong[0]!r}. Build the "
                              "networks with the sizes that they were saved with")  # fmt: skip
-        parts: dict[str, dict[str, torch.Tensor]] = {"actor": {}, "critic": {}, "observations": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = {"actor": {}, "critic": {}, "observations": {}, "rewards": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
         self.actor.load_state_dict(parts["actor"])
         if self.critic is not None:
             self.critic.load_state_dict(parts["critic"])
-        if self.encoder.moments is not None:
-            self.encoder.moments.load({k: v.numpy() for k, v in parts["observations"].items()})
+        for moments, name in ((self.encoder.moments, "observations"), (self.reward_moments, "rewards")):
+            if moments is not None:
+                moments.load({k: v.numpy() for k, v in parts[name].items()})
 
     def save_pretrained(self, path: str | Path) -> Path:
         """Writes config.json and the safetensors file that it names; no pickle. A folder that holds an agent already is overwritten."""
@@ -115,7 +113,7 @@ class TrainedAgent:
         config = {
             "format": FORMAT, "version": VERSION, "env": self.env_id, "env_kwargs": self.env_kwargs, "max_timesteps": self.max_timesteps,
             "observation_space": space_to_json(self.observation_space), "action_space": space_to_json(self.action_space),
-            "normalize_observations": self.encoder.moments is not None,
+            "normalize_observations": self.encoder.moments is not None, "normalize_rewards": self.reward_moments is not None,
             "actor": _describe(self.actor), "critic": None if self.critic is None else _describe(self.critic),
             "sha256": {name: sha256(model)},
         }  # fmt: skip
@@ -141,7 +139,7 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     if config.get("format") != FORMAT or config.get("version") != VERSION:
         raise ValueError(f"{folder} is of format {config.get('format')!r}, version {config.get('version')!r}; this gymformer "
                          f"reads {FORMAT!r}, version {VERSION}. Load it with the gymformer that wrote it")  # fmt: skip
-    missing = [name for name in CONFIG if name not in config]
+    missing = sorted(CONFIG - set(config))
     if missing:
         raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}; the file was changed, copy the folder again")
     verify(folder, config["sha256"])
@@ -160,7 +158,14 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     built_actor = match_actions(networks[0], action_space, encoder.shape).to(device)
     built_critic = match_critic(networks[1], encoder.shape).to(device) if len(networks) > 1 else None
     agent = TrainedAgent(
-        built_actor, built_critic, encoder, action_space, config["env"], config["env_kwargs"], config["max_timesteps"]
+        built_actor,
+        built_critic,
+        encoder,
+        action_space,
+        config["env"],
+        config["env_kwargs"],
+        config["max_timesteps"],
+        RunningMoments(()) if config["normalize_rewards"] else None,
     )
     agent.load_tensors(safetensors.torch.load((folder / model).read_bytes()))
     return agent

@@ -187,7 +187,7 @@ class RewardNormalizer:
 
     @property
     def scale(self) -> float:
-        return float(1 / np.sqrt(self.moments.var + 1e-8))
+        return self.moments.scale
 
     def update(self, rewards: np.ndarray, ended: np.ndarray, phantom: np.ndarray) -> None:
         """rewards, ended, phantom: (T, B)."""

@@ -96,6 +96,11 @@ class RunningMoments:
         self.mean = self.mean + delta * count / total
         self.count = total
 
+    @property
+    def scale(self) -> float:
+        """1 / standard deviation, of moments of single numbers."""
+        return float(1 / np.sqrt(self.var + 1e-8))
+
     def state(self) -> dict[str, np.ndarray]:
         return {"mean": np.asarray(self.mean), "var": np.asarray(self.var), "count": np.asarray(self.count)}
 

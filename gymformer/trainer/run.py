@@ -65,6 +65,7 @@ class Run:
     _unsaved: bool = True  # something has happened since the newest checkpoint
 
     def train(self, interruption: Interruption) -> TrainingResult:
+        """The loop: act, let the transforms write their penalties, learn, write down."""
         self.envs.keep_raw = self.callback is not None
         if not self._is_over():
             self._restart_envs()
@@ -89,6 +90,7 @@ class Run:
         if self._unsaved:
             self._checkpoint()
         if self.folder is not None:
+            self.agent.save_pretrained(self.folder / "agent")  # also where a run was killed between checkpoint and agent
             self.show.say(f"saved in {self.folder}")
         stopped = "interrupted" if interruption.requested else "callback" if self.stopped_by_callback else "finished"
         returns = self.returns if self.max_episodes is None else self.returns[: self.max_episodes]

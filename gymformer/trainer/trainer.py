@@ -153,14 +153,13 @@ def train_agent(
             "normalize_observations": normalize_observations, "normalize_rewards": normalize_rewards, "seed_globals": seed_globals,
             "env_kwargs": {key: ADDRESS.sub("", repr(value)) for key, value in (env_kwargs or {}).items()},
         }  # fmt: skip
-        agent = TrainedAgent(
-            policy, value, envs.encoder, envs.action_space, **_origin(env_name, env_kwargs), max_timesteps=max_timesteps
-        )
+        normalizer = RewardNormalizer(settings["config"].get("gamma", 0.99), envs.num_envs) if normalize_rewards else None
+        agent = TrainedAgent(policy, value, envs.encoder, envs.action_space, **_origin(env_name, env_kwargs),
+                             max_timesteps=max_timesteps, reward_moments=normalizer and normalizer.moments)  # fmt: skip
         run = Run(
             settings=settings, envs=envs, learner=learner, agent=agent,
             transforms=list(transforms), actions=_generator(seed, "actions", device), show=show, tracker=make_tracker(tracker),
-            reward_normalizer=RewardNormalizer(settings["config"].get("gamma", 0.99), envs.num_envs) if normalize_rewards else None,
-            max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
+            reward_normalizer=normalizer, max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
             evaluate=lambda trained: evaluate(
                 trained, env_name, episodes=eval_episodes, env_kwargs=env_kwargs, seed=derive_seed(seed, "evaluation"),
                 max_timesteps=max_timesteps,

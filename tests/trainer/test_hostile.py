@@ -320,3 +320,12 @@ def test_tensorboard_of_a_resumed_run_has_each_update_once(tmp_path):
     result = quick(**settings, resume=True)
     steps = [scalar.step for scalar in EventAccumulator(str(result.path)).Reload().Scalars("entropy")]
     assert steps == [record["timesteps"] for record in result.metrics]
+
+
+def test_the_statistics_of_normalised_rewards_travel_with_the_agent(tmp_path):
+    result = quick(lambda: Short(), save_path=tmp_path, normalize_rewards=True, num_envs=2)
+    agent = load_agent(result.path)
+    assert agent.reward_moments.scale == result.agent.reward_moments.scale != 1
+    observation = np.zeros(3, np.float32)
+    raw = agent.critic(torch.zeros(1, 3)).item()
+    assert agent.value(observation) == pytest.approx(raw / agent.reward_moments.scale) == result.agent.value(observation)
