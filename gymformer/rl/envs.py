@@ -54,7 +54,8 @@ class OneEnv:
         self.single_observation_space, self.single_action_space = env.observation_space, env.action_space
 
     def reset(self, *, seed: list[int] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=None if seed is None else seed[0])
+        asked = {name: value for name, value in (options or {}).items() if name != "reset_mask"}
+        observation, info = self.env.reset(seed=None if seed is None else seed[0], options=asked or None)
         return one_as_batch(self.single_observation_space, observation), info
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -84,6 +85,9 @@ class Envs:
         self.encoder = encoder or ObservationEncoder(self.observation_space)
         self.mode: AutoresetMode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self.learn_statistics = True  # a normalising encoder learns from what is seen; off in evaluation
+        self.options: Callable[[], dict[str, Any]] = (
+            dict  # asked for at each reset: what a curriculum wants of the next episode
+        )
         self.keep_raw = False  # ticks bring a copy of the raw observations, for those who look at them
         self._mask_method = _has_mask_method(vector)
         self.observations = np.empty((0, *self.encoder.shape), np.float32)  # none before the first reset
@@ -100,7 +104,7 @@ class Envs:
         is_native = not isinstance(self.vector, OneEnv | SyncVectorEnv | AsyncVectorEnv)
         seed_or_seeds: Any = seeds[0] if is_native else seeds
         with self._naming_dead_workers():
-            observations, infos = self.vector.reset(seed=seed_or_seeds)
+            observations, infos = self.vector.reset(seed=seed_or_seeds, options=self.options() or None)
         self.phantom = np.zeros(self.num_envs, bool)
         self.episode_returns, self.episode_lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._stand(observations, infos)
@@ -127,7 +131,7 @@ class Envs:
                 tick.final_infos = {b: _info_of(infos, b, self.vector) for b in ended}
                 mask = np.zeros(self.num_envs, bool)
                 mask[ended] = True
-                observations, reset_infos = self.vector.reset(options={"reset_mask": mask})
+                observations, reset_infos = self.vector.reset(options={"reset_mask": mask} | self.options())
                 infos = reset_infos if self.num_envs == 1 else _merge_masks(infos, reset_infos, mask)
         self._stand(observations, infos)
         return tick

@@ -3,14 +3,30 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gymformer.rl.agent import TrainedAgent
+from gymformer.rl.segment import Segment
 
 if TYPE_CHECKING:
     from gymformer.monitoring.curves import Chart
 
-__all__ = ["Moment", "TrainingResult"]
+__all__ = ["Curriculum", "Moment", "TrainingResult"]
+
+
+class Curriculum(Protocol):
+    """Chooses what the next episodes are like, and learns from how the last ones went.
+
+    Where it also has `state_dict` and `load_state_dict` (of JSON values), a checkpoint holds them.
+    """
+
+    def options(self) -> dict[str, Any]:
+        """What `env.reset(options=...)` is asked for at the next reset."""
+        ...
+
+    def observe(self, segments: list[Segment]) -> dict[str, float] | None:
+        """Takes notice of a rollout; may return statistics for the log."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from gymformer.rl.segment import Segment
 from gymformer.seeding import derive_seed, seed_globals
 from gymformer.trainer.checkpoint import flatten, latest_checkpoint, load_checkpoint, part, save_checkpoint, unflatten
 from gymformer.trainer.interrupts import Interruption
-from gymformer.trainer.records import Moment, TrainingResult
+from gymformer.trainer.records import Curriculum, Moment, TrainingResult
 
 __all__ = ["Callback", "Run", "Transform"]
 
@@ -50,6 +50,7 @@ class Run:
     max_episodes: int | None
     total_timesteps: int | None
     callback: Callback | None
+    curriculum: Curriculum | None
     evaluate: Callable[[TrainedAgent], Evaluation] | None  # plays on environments apart
     folder: Path | None = None
     log: MetricsLog | None = None
@@ -83,6 +84,8 @@ class Run:
             for transform in self.transforms:
                 stats |= transform(segments)
             stats |= self.learner.update(segments)
+            if self.curriculum is not None:
+                stats |= self.curriculum.observe(segments) or {}
             self._record(segments, stats, time.perf_counter() - started)
             if len(self.returns) - self.saved_at >= self.settings["save_interval"] and not self._is_over():
                 self._checkpoint()
@@ -121,6 +124,8 @@ class Run:
         self.returns = tensors["returns"].tolist()
         for name in ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best"):
             setattr(self, name, state[name])
+        if state["curriculum"] is not None:
+            self.curriculum.load_state_dict(state["curriculum"])  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         self.log.truncate(state["log_offset"])
         self.metrics = read_metrics(self.folder)
         self._unsaved = False
@@ -203,6 +208,8 @@ class Run:
             tensors |= {f"rewards/{k}": torch.from_numpy(v) for k, v in self.reward_normalizer.moments.state().items()}
         names = ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best")
         state = {name: getattr(self, name) for name in names} | {"log_offset": self.log.offset()}
+        remember = getattr(self.curriculum, "state_dict", None)
+        state["curriculum"] = None if remember is None else remember()
         save_checkpoint(self.folder / "checkpoints", self.checkpoints, tensors, state)
         self.agent.save_pretrained(self.folder / "agent")
         self._unsaved = False

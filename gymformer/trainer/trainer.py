@@ -35,7 +35,7 @@ from gymformer.rl.rollouts import RewardNormalizer
 from gymformer.seeding import derive_seed, fresh_seed, seeded_globals
 from gymformer.trainer.checkpoint import run_lock
 from gymformer.trainer.interrupts import interruptible
-from gymformer.trainer.records import TrainingResult
+from gymformer.trainer.records import Curriculum, TrainingResult
 from gymformer.trainer.run import Callback, Run, Transform
 
 __all__ = ["load_agent", "train_agent"]
@@ -71,6 +71,7 @@ def train_agent(
     reference: nn.Module | None = None,
     kl_coef: float = 0.1,
     transforms: Sequence[Transform] = (),
+    curriculum: Curriculum | None = None,
     eval_interval: int | None = None,
     eval_episodes: int = 20,
     tracker: str | Tracker | None = None,
@@ -101,6 +102,7 @@ def train_agent(
     (episodes) evaluates on environments apart and keeps the best agent. `tracker`: "wandb", "tensorboard", or an object
     with start, log and finish. `reference` with `kl_coef` penalises divergence from a reference policy; `transforms` write
     penalties of your own. `progress`: None shows a bar where someone can see it, True always, False prints nothing.
+    `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
     `seed_globals` also seeds the global generators, for environments that ignore reset(seed=...), and restores them.
 
     Raises NonFiniteError when a reward, observation, loss or gradient is NaN or infinite, after saving what led there.
@@ -121,6 +123,12 @@ def train_agent(
         raise ValueError('seed_globals reaches only this process, not the workers of vectorization="async"; use "sync"')
     if save_path is None and tracker == "tensorboard":
         raise ValueError('tracker="tensorboard" writes into the run\'s folder, but save_path=None makes none; give a save_path')
+    if curriculum is not None:
+        if vectorization == "native" or isinstance(env_name, VectorEnv):
+            raise ValueError(
+                'a curriculum asks something of each reset, but a native vector resets by itself; use vectorization="sync"'
+            )
+        vectorization = "sync" if vectorization == "auto" else vectorization
     max_timesteps = int(max_timesteps)
     resumed = _run_to_resume(resume, save_path, name_of(env_name))
     stored = {} if resumed is None else read_json(resumed / "config.json")
@@ -134,6 +142,8 @@ def train_agent(
                          normalize_observations=normalize_observations)  # fmt: skip
         if not isinstance(env_name, gym.Env | gym.vector.VectorEnv):  # an environment given stays the giver's
             stack.callback(envs.close)
+        if curriculum is not None:
+            envs.options = curriculum.options
         unit, total = ("episodes", max_episodes) if max_episodes is not None else ("timesteps", total_timesteps)
         show = Progress(total, unit, progress, log_interval)
         policy, value = _networks(envs, actor, critic, algorithm, hidden_dim, activation, seed)
@@ -160,7 +170,7 @@ def train_agent(
             settings=settings, envs=envs, learner=learner, agent=agent,
             transforms=list(transforms), actions=_generator(seed, "actions", device), show=show, tracker=make_tracker(tracker),
             reward_normalizer=normalizer, max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
-            evaluate=lambda trained: evaluate(
+            curriculum=curriculum, evaluate=lambda trained: evaluate(
                 trained, env_name, episodes=eval_episodes, env_kwargs=env_kwargs, seed=derive_seed(seed, "evaluation"),
                 max_timesteps=max_timesteps,
             ),

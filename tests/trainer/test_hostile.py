@@ -329,3 +329,51 @@ def test_the_statistics_of_normalised_rewards_travel_with_the_agent(tmp_path):
     observation = np.zeros(3, np.float32)
     raw = agent.critic(torch.zeros(1, 3)).item()
     assert agent.value(observation) == pytest.approx(raw / agent.reward_moments.scale) == result.agent.value(observation)
+
+
+class Ladder(gym.Env):
+    """As many steps as the `level` that its reset is asked for."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = (options or {}).get("level", 1)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.left -= 1
+        return np.zeros(1, np.float32), 1.0, self.left == 0, False, {}
+
+
+class OneUp:
+    """One level more after every rollout."""
+
+    def __init__(self):
+        self.level = 1
+
+    def options(self):
+        return {"level": self.level}
+
+    def observe(self, segments):
+        self.level += 1
+        return {"level": float(self.level)}
+
+    def state_dict(self):
+        return {"level": self.level}
+
+    def load_state_dict(self, state):
+        self.level = state["level"]
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_a_curriculum_is_asked_at_each_reset_and_observes_each_rollout(num_envs, tmp_path):
+    settings = {"num_envs": num_envs, "update_interval": 2, "save_interval": 2, "save_path": tmp_path}
+    result = quick(Ladder, curriculum=OneUp(), max_episodes=8, **settings)
+    assert [record["level"] for record in result.metrics] == [2.0, 3.0, 4.0, 5.0]
+    assert result[0] == 1.0
+    assert result[-1] == 4.0
+    longer = quick(Ladder, curriculum=OneUp(), max_episodes=10, resume=True, **settings)
+    assert longer[-1] == 5.0
+    with pytest.raises(ValueError, match="a native vector resets by itself"):
+        quick("CartPole-v1", curriculum=OneUp(), vectorization="native")
