@@ -93,9 +93,9 @@ class TorchAdam:
         self.parameters, self.lr, self.max_norm = parameters, lr, max_norm
         self.adam = torch.optim.Adam(parameters, lr=lr, eps=1e-5, fused=fused)
 
-    def clipped_gradient(self, loss: Tensor) -> tuple[None, float]:
+    def clipped_gradient(self, loss: Tensor, retain_graph: bool = False) -> tuple[None, float]:
         self.adam.zero_grad()
-        loss.backward(inputs=self.parameters, retain_graph=True)
+        loss.backward(inputs=self.parameters, retain_graph=retain_graph)
         return None, nn.utils.clip_grad_norm_(self.parameters, self.max_norm).item()
 
     def step(self, gradient: None) -> None:

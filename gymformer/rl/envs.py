@@ -43,7 +43,7 @@ class Tick:
 class OneEnv:
     """One plain environment with the face of a vector of one that does not reset by itself.
 
-    It is two to seven times as fast as a vector environment of one (benchmarks/README.md).
+    It is two to five times as fast as a vector environment of one (benchmarks/README.md).
     """
 
     num_envs = 1

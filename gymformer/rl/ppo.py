@@ -156,7 +156,8 @@ class PPO(Algorithm):
 
     def _descend(self, loss: Tensor, batch: PPOBatch) -> list[float]:
         """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
-        gradients = [optimizer.clipped_gradient(loss) for optimizer in self.optimizers]
+        last = self.optimizers[-1]
+        gradients = [optimizer.clipped_gradient(loss, retain_graph=optimizer is not last) for optimizer in self.optimizers]
         norms = [norm for _, norm in gradients]
         if not math.isfinite(sum(norms)):
             raise self._non_finite(loss.item(), norms, batch)
