@@ -26,7 +26,6 @@ class Segment:
     reward_scale: float = 1.0  # rewards are learned from in this unit (reward normalisation)
     episode_return: float | None = None  # sum of the whole episode's rewards, where it ended here
     episode_length: int | None = None  # decisions of the whole episode, where it ended here
-    group: int = 0  # the task that the episode belongs to
     info: dict[str, Any] = field(default_factory=dict)  # the environment's last info, where the episode ended here
 
     def __len__(self) -> int:
