@@ -1,0 +1,1 @@
+"""Problems and preferences: what tasks are made of, as records."""
