@@ -39,7 +39,7 @@ class Group(BaseModel):
 
 
 class Budget(Group):
-    """How long to train: until the first of these is spent (1,000 episodes where neither is given)."""
+    """How long to train: until the first of these is spent (where neither is given 1,000 episodes; 5,120 of text)."""
 
     max_episodes: PositiveInt | None = None  # episodes, in all environments together
     total_timesteps: PositiveInt | None = None  # steps, in all environments together
@@ -49,14 +49,14 @@ class Budget(Group):
 class Updates(Group):
     """When the policy learns from what it has seen."""
 
-    update_interval: PositiveInt = 100  # after so many episodes
+    update_interval: PositiveInt | None = None  # after so many episodes. None: 100, of text 256
     rollout_steps: PositiveInt | None = None  # after so many steps in each environment, instead
 
 
 class Environments(Group):
     """The copies of the environment that the agent acts in."""
 
-    num_envs: PositiveInt | None = None  # how many copies. None: up to 8, fewer if max_episodes is small
+    num_envs: PositiveInt | None = None  # how many copies. None: up to 8 (of text 64), fewer if max_episodes is small
     # native: the environment's own vector version; sync: one after another; async: each in a process
     vectorization: Literal["auto", "native", "sync", "async"] = "auto"
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8 is_slippery=false
@@ -80,7 +80,7 @@ class Run(Group):
     # auto: a GPU where there is one and the networks are large enough to use it; or cpu, cuda, cuda:1, mps
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = "auto"
     save_path: Path | None = Path("runs")  # a new folder is made below this one for the run. None: nothing is written
-    save_interval: PositiveInt = 100  # a checkpoint every so many episodes
+    save_interval: PositiveInt | None = None  # a checkpoint every so many episodes. None: 100, of text 1024
     resume: bool | Path | None = None  # go on with this run's folder, or (True) with the newest run of the environment
 
 

@@ -8,12 +8,18 @@ import numpy as np
 import torch
 
 from gymformer.device import threads_for
+from gymformer.env.making import for_language_model
 from gymformer.evaluation.metrics import bootstrap_interval
 from gymformer.rl.agent import TrainedAgent
 from gymformer.rl.envs import Envs, EnvSource, env_spec, has_native, make_envs
+from gymformer.rl.segment import Segment
+from gymformer.rl.token_envs import TokenEnvs
+from gymformer.rl.token_rollouts import collect_tokens
 from gymformer.seeding import derive_seed
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "play_tokens"]
+
+TEXTS_AT_ONCE = 64  # episodes that a language model plays side by side
 
 FALLBACK_TIMESTEPS = 1000  # the cap of an episode where neither environment nor agent knows one
 
@@ -59,6 +65,50 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
         env, env_kwargs = agent.env_id, agent.env_kwargs if env_kwargs is None else env_kwargs
     if env is None:
         raise ValueError("this agent does not know its environment; name it: evaluate(agent, env)")
+    if agent.reads_tokens:
+        segments = play_tokens(agent, env, episodes=episodes, greedy=greedy, seed=seed, num_envs=num_envs, env_kwargs=env_kwargs,
+                               max_timesteps=max_timesteps)  # fmt: skip
+        returns, lengths = [float(s.episode_return or 0) for s in segments], [int(s.episode_length or 0) for s in segments]
+    else:
+        returns, lengths = _play(agent, env, episodes, greedy, seed, num_envs, env_kwargs, max_timesteps)
+    returns, lengths = returns[:episodes], lengths[:episodes]
+    threshold = _threshold(env)
+    return Evaluation(returns, lengths, float(np.mean(returns)), bootstrap_interval(returns), float(np.std(returns)),
+                      None if threshold is None else float(np.mean([r >= threshold for r in returns])), threshold, greedy, seed)  # fmt: skip
+
+
+def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int = 1, greedy: bool = False, seed: int = 0,
+                num_envs: int | None = None, env_kwargs: dict[str, Any] | None = None,
+                max_timesteps: int | None = None) -> list[Segment]:  # fmt: skip
+    """Whole episodes of a token environment: their tokens, log-probabilities and rewards, and the last info of each.
+
+    env None: the one that the agent was trained in. The same seed asks the same questions, whatever the agent answers.
+    """
+    if env is None:
+        env, env_kwargs = agent.env_id, agent.env_kwargs if env_kwargs is None else env_kwargs
+    if env is None:
+        raise ValueError("this agent does not know its environment; name it: play_tokens(agent, env)")
+    source: EnvSource = env
+    if getattr(agent.actor, "has_tokenizer", False):
+        source, env_kwargs = for_language_model(env, env_kwargs, agent.actor.tokenizer, agent.actor.context)  # type: ignore[attr-defined]
+    count = num_envs or (1 if isinstance(env, gym.Env) else min(episodes, TEXTS_AT_ONCE))
+    envs = make_envs(source, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
+                     fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
+    try:
+        _require_same_spaces(agent, envs)
+        assert isinstance(envs, TokenEnvs)
+        generator = torch.Generator(agent.actor.device).manual_seed(derive_seed(seed, "actions"))
+        envs.reset(derive_seed(seed, "episodes"))
+        with threads_for(agent.actor.device, agent.actor):
+            return collect_tokens(envs, agent.actor, episodes=episodes, generator=generator, greedy=greedy)
+    finally:
+        if not isinstance(env, gym.Env):
+            envs.close()
+
+
+def _play(agent: TrainedAgent, env: EnvSource, episodes: int, greedy: bool, seed: int, num_envs: int | None,
+          env_kwargs: dict[str, Any] | None, max_timesteps: int | None) -> tuple[list[float], list[int]]:  # fmt: skip
+    """Returns and lengths, in the order of (episode, environment), of at least `episodes` episodes."""
     # A divisor of `episodes`, so that all environments play equally many. A native vector steps a hundred as fast as ten.
     most = 100 if isinstance(env, str) and has_native(env) else 16
     count = num_envs or (
@@ -67,23 +117,24 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
     envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:
-        if (envs.observation_space, envs.action_space) != (agent.observation_space, agent.action_space):
-            raise ValueError(f"the agent reads {agent.observation_space} and acts in {agent.action_space}, but {envs.id} gives "
-                             f"{envs.observation_space} and takes {envs.action_space}; evaluate it in the environment that it "
-                             f"was trained in ({agent.env_id})")  # fmt: skip
+        _require_same_spaces(agent, envs)
+        assert isinstance(envs, Envs)
         envs.encoder, envs.learn_statistics = agent.encoder, False
         with threads_for(next(agent.actor.parameters()).device, agent.actor):
-            returns, lengths = _play(agent, envs, -(-episodes // envs.num_envs), greedy, seed)
+            return _play_quota(agent, envs, -(-episodes // envs.num_envs), greedy, seed)
     finally:
         if not isinstance(env, gym.Env | gym.vector.VectorEnv):
             envs.close()
-    returns, lengths = returns[:episodes], lengths[:episodes]
-    threshold = _threshold(env)
-    return Evaluation(returns, lengths, float(np.mean(returns)), bootstrap_interval(returns), float(np.std(returns)),
-                      None if threshold is None else float(np.mean([r >= threshold for r in returns])), threshold, greedy, seed)  # fmt: skip
 
 
-def _play(agent: TrainedAgent, envs: Envs, quota: int, greedy: bool, seed: int) -> tuple[list[float], list[int]]:
+def _require_same_spaces(agent: TrainedAgent, envs: Envs | TokenEnvs) -> None:
+    if (envs.observation_space, envs.action_space) != (agent.observation_space, agent.action_space):
+        raise ValueError(f"the agent reads {agent.observation_space} and acts in {agent.action_space}, but {envs.id} gives "
+                         f"{envs.observation_space} and takes {envs.action_space}; evaluate it in the environment that it "
+                         f"was trained in ({agent.env_id})")  # fmt: skip
+
+
+def _play_quota(agent: TrainedAgent, envs: Envs, quota: int, greedy: bool, seed: int) -> tuple[list[float], list[int]]:
     """The first `quota` episodes of every environment, in the order of (episode, environment)."""
     generator = torch.Generator(next(agent.actor.parameters()).device).manual_seed(derive_seed(seed, "actions"))
     envs.reset(derive_seed(seed, "episodes"))

@@ -12,10 +12,11 @@ from torch import nn
 
 from gymformer.files import read_json, sha256, verify, write_file, write_json
 from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
-from gymformer.rl.networks import ActorNetwork, CriticNetwork, Recompute, match_actions, match_critic
-from gymformer.rl.policy import check_masks, flat_mask
+from gymformer.rl.networks import ActorNetwork, CriticNetwork, Recompute, match_actions, match_critic, match_tokens
+from gymformer.rl.policy import Categorical, check_masks, flat_mask
 from gymformer.rl.space_json import space_from_json, space_to_json
 from gymformer.rl.spaces import ObservationEncoder, RunningMoments, one_as_batch
+from gymformer.rl.token_envs import reads_tokens
 
 __all__ = ["TrainedAgent", "load_agent"]
 
@@ -29,13 +30,16 @@ REBUILT = {"MLPActorNetwork": MLPActorNetwork, "MLPCriticNetwork": MLPCriticNetw
 class TrainedAgent:
     """An actor, the critic that it was trained with, and the encoder of its observations.
 
-    `agent.act(observation)` takes and returns what the environment gives and takes.
+    `agent.act(observation)` takes and returns what the environment gives and takes. Of a token environment, whose
+    observations need no encoder, the space is given instead.
     """
 
-    def __init__(self, actor: ActorNetwork, critic: CriticNetwork | None, encoder: ObservationEncoder, action_space: gym.Space,
-                 env_id: str | None = None, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None,
-                 reward_moments: RunningMoments | None = None):  # fmt: skip
-        self.actor, self.critic, self.encoder, self.action_space = actor, critic, encoder, action_space
+    def __init__(self, actor: ActorNetwork, critic: CriticNetwork | None, encoder: "ObservationEncoder | gym.Space",
+                 action_space: gym.Space, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None,
+                 max_timesteps: int | None = None, reward_moments: RunningMoments | None = None):  # fmt: skip
+        self.actor, self.critic, self.action_space = actor, critic, action_space
+        self._encoder = encoder if isinstance(encoder, ObservationEncoder) else None
+        self.observation_space: gym.Space = encoder.space if isinstance(encoder, ObservationEncoder) else encoder
         # By which its environment can be made again; env_id is None where that takes more than an id and plain arguments.
         plain = is_json(env_kwargs or {})
         self.env_id, self.env_kwargs = (env_id, dict(env_kwargs or {})) if plain else (None, {})
@@ -43,12 +47,21 @@ class TrainedAgent:
         self.reward_moments = reward_moments  # of the returns whose spread was the unit of reward in training; None: 1
 
     @property
-    def observation_space(self) -> gym.Space:
-        return self.encoder.space
+    def encoder(self) -> ObservationEncoder:
+        """Turns observations into vectors. Raises ValueError for an agent that reads tokens, which need none."""
+        if self._encoder is None:
+            raise ValueError("this agent reads tokens, which no encoder turns into vectors; use act(observation)")
+        return self._encoder
+
+    @property
+    def reads_tokens(self) -> bool:
+        return self._encoder is None
 
     def act(self, observation: Any, *, greedy: bool = False, action_mask: Any = None,
             generator: torch.Generator | None = None) -> Any:  # fmt: skip
         """An action for one observation: sampled from the policy, or its likeliest (`greedy`)."""
+        if self.reads_tokens:
+            return self._next_token(observation, greedy, action_mask, generator)
         encoded = self.encoder(one_as_batch(self.encoder.space, observation))
         legal = None if action_mask is None else check_masks(flat_mask(action_mask), 1, self.actor.policy.num_outputs)
         action = self.act_batch(encoded, greedy=greedy, legal=legal, generator=generator)[0]
@@ -65,28 +78,38 @@ class TrainedAgent:
         return distribution.to_env(sampled.cpu().numpy())
 
     @torch.no_grad()
+    def _next_token(self, tokens: Any, greedy: bool, action_mask: Any, generator: torch.Generator | None) -> int:
+        policy, row = self.actor.policy, torch.tensor([list(map(int, tokens))], device=self.actor.device)
+        mask = None if action_mask is None else torch.from_numpy(check_masks(action_mask, 1, policy.num_outputs)).to(row.device)
+        outputs = self.actor(row)
+        mask = policy.narrowed(outputs, mask) if isinstance(policy, Categorical) else mask
+        return int(policy.mode(outputs, mask) if greedy else policy.sample(outputs, generator, mask)[0])
+
+    @torch.no_grad()
     def value(self, observation: Any) -> float:
         """The critic's V(s), in the environment's unit of reward, also where rewards were normalised in training."""
         if self.critic is None:
             raise ValueError("this agent has no critic; it was saved without one")
+        if self.reads_tokens:
+            return self.critic(torch.tensor([list(map(int, observation))], device=self.actor.device)).item()
         encoded = self.encoder(one_as_batch(self.encoder.space, observation))
         value = self.critic(torch.from_numpy(encoded).to(next(self.critic.parameters()).device)).item()
         return value if self.reward_moments is None else value / self.reward_moments.scale
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Every number the agent holds, by name."""
-        tensors = {f"actor.{name}": value for name, value in self.actor.state_dict().items()}
+    def tensors(self, learned_only: bool = False) -> dict[str, torch.Tensor]:
+        """Every number the agent holds, by name; `learned_only`: without the weights that are frozen."""
+        tensors = {f"actor.{name}": value for name, value in tensors_of(self.actor, learned_only).items()}
         if self.critic is not None:
-            tensors |= {f"critic.{name}": value for name, value in self.critic.state_dict().items()}
-        if self.encoder.moments is not None:
-            tensors |= {f"observations.{k}": torch.from_numpy(v) for k, v in self.encoder.moments.state().items()}
+            tensors |= {f"critic.{name}": value for name, value in tensors_of(self.critic, learned_only).items()}
+        if self._encoder is not None and self._encoder.moments is not None:
+            tensors |= {f"observations.{k}": torch.from_numpy(v) for k, v in self._encoder.moments.state().items()}
         if self.reward_moments is not None:
             tensors |= {f"rewards.{k}": torch.from_numpy(v) for k, v in self.reward_moments.state().items()}
         return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
 
-    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+    def load_tensors(self, tensors: dict[str, torch.Tensor], learned_only: bool = False) -> None:
         """Takes over the values of `tensors()`. Raises ValueError for missing or superfluous names and other shapes."""
-        own = self.tensors()
+        own = self.tensors(learned_only)
         wrong = sorted(set(own) ^ set(tensors)) or [n for n in own if own[n].shape != tensors[n].shape]
         if wrong:
             raise ValueError(f"the saved tensors do not fit this agent; the first that differs is {wrong[0]!r}. Build the "
@@ -95,25 +118,36 @@ class TrainedAgent:
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
-        self.actor.load_state_dict(parts["actor"])
+        self.actor.load_state_dict(
+            parts["actor"], strict=False
+        )  # names are checked above; what is missing is frozen, or shared
         if self.critic is not None:
-            self.critic.load_state_dict(parts["critic"])
-        for moments, name in ((self.encoder.moments, "observations"), (self.reward_moments, "rewards")):
+            self.critic.load_state_dict(parts["critic"], strict=False)
+        observed = None if self._encoder is None else self._encoder.moments
+        for moments, name in ((observed, "observations"), (self.reward_moments, "rewards")):
             if moments is not None:
                 moments.load({k: v.numpy() for k, v in parts[name].items()})
 
     def save_pretrained(self, path: str | Path) -> Path:
-        """Writes config.json and the safetensors file that it names; no pickle. A folder that holds an agent already is overwritten."""
+        """Writes config.json and the safetensors file that it names; no pickle. A folder that holds an agent already is overwritten.
+
+        A language model's folder is one of transformers, which loads it alone; beside it lie agent.json and the critic.
+        """
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
             raise FileExistsError(f"{folder} exists and is not an agent's folder; give a folder that is new or empty")
+        if type(self.actor).__name__ == "LMActorNetwork":
+            from gymformer.rl.language_folder import save_language_agent
+
+            return save_language_agent(self, folder)
         model = safetensors.torch.save(self.tensors())
         # The file is named by its content, and config.json names the file: whatever is killed when, the folder is whole.
         name = f"model-{sha256(model)[:12]}.safetensors"
         config = {
             "format": FORMAT, "version": VERSION, "env": self.env_id, "env_kwargs": self.env_kwargs, "max_timesteps": self.max_timesteps,
             "observation_space": space_to_json(self.observation_space), "action_space": space_to_json(self.action_space),
-            "normalize_observations": self.encoder.moments is not None, "normalize_rewards": self.reward_moments is not None,
+            "normalize_observations": self._encoder is not None and self._encoder.moments is not None,
+            "normalize_rewards": self.reward_moments is not None,
             "actor": _describe(self.actor), "critic": None if self.critic is None else _describe(self.critic),
             "sha256": {name: sha256(model)},
         }  # fmt: skip
@@ -130,8 +164,14 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     """The agent saved in a folder (its own, or a training run's). The networks that gymformer brings are rebuilt from the
     folder; a module of your own, which no folder can describe without running code, is passed in as `actor` or `critic`."""
     folder = Path(path)
-    if not (folder / "config.json").is_file() or "format" not in read_json(folder / "config.json"):
+    if not (folder / "agent.json").is_file() and (
+        not (folder / "config.json").is_file() or "format" not in read_json(folder / "config.json")
+    ):
         folder = folder / "agent"
+    if (folder / "agent.json").is_file():
+        from gymformer.rl.language_folder import load_language_agent
+
+        return load_language_agent(folder, device, critic=critic)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{path} holds no agent: neither it nor {folder} has a config.json of format {FORMAT!r}. Give "
                                 "the folder that agent.save_pretrained wrote, or a training run's")  # fmt: skip
@@ -145,7 +185,13 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     verify(folder, config["sha256"])
     try:
         model = next(iter(config["sha256"]))
-        encoder = ObservationEncoder(space_from_json(config["observation_space"]), normalize=config["normalize_observations"])
+        observation_space = space_from_json(config["observation_space"])
+        on_tokens = reads_tokens(observation_space, space_from_json(config["action_space"]))
+        encoder = (
+            observation_space
+            if on_tokens
+            else ObservationEncoder(observation_space, normalize=config["normalize_observations"])
+        )
         action_space = space_from_json(config["action_space"])
         networks = [
             _rebuild(config[name], given, name, folder)
@@ -155,8 +201,13 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     except (StopIteration, TypeError, KeyError, MemoryError, OverflowError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{folder / 'config.json'} describes nothing that can be built ({error}); the file was changed, copy the "
                          "folder again") from error  # fmt: skip
-    built_actor = match_actions(networks[0], action_space, encoder.shape).to(device)
-    built_critic = match_critic(networks[1], encoder.shape).to(device) if len(networks) > 1 else None
+    critics = networks[1:]
+    if isinstance(encoder, ObservationEncoder):
+        built_actor = match_actions(networks[0], action_space, encoder.shape).to(device)
+        built_critic = match_critic(critics[0], encoder.shape).to(device) if critics else None
+    else:
+        built_actor = match_tokens(networks[0], int(action_space.n)).to(device)  # type: ignore[attr-defined]
+        built_critic = match_critic(critics[0], (1,), torch.int64).to(device) if critics else None
     agent = TrainedAgent(
         built_actor,
         built_critic,
@@ -169,6 +220,13 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     )
     agent.load_tensors(safetensors.torch.load((folder / model).read_bytes()))
     return agent
+
+
+def tensors_of(network: nn.Module, learned_only: bool = False) -> dict[str, torch.Tensor]:
+    """The network's state, a tensor that two layers share under one name only; `learned_only`: without frozen parameters."""
+    kept = {name for name, p in network.named_parameters() if p.requires_grad or not learned_only}
+    others = {name for name, _ in network.named_parameters(remove_duplicate=False)} - kept
+    return {name: value for name, value in network.state_dict().items() if name not in others}
 
 
 def is_json(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Segments as flat tensors: states, decisions, and shuffled parts of them."""
+"""Segments as flat tensors: states, decisions, and parts of them that a network reads at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -11,25 +11,56 @@ from torch import Tensor
 
 from gymformer.rl.segment import Segment
 
-__all__ = ["DecisionBatch", "States", "legal_actions", "minibatches", "per_decision"]
+__all__ = ["DecisionBatch", "States", "legal_actions", "minibatches", "parts", "per_decision"]
 
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """N states that a network can read at once."""
+    """N states that a network can read at once: N vectors, or N places in R rows of tokens.
 
-    inputs: Tensor  # (N, *observation_shape) float32
+    Token state n is row `row[n]` read up to and including index `col[n]`. Rows are padded on their right, where a causal
+    network cannot look, so no mask is needed.
+    """
+
+    inputs: Tensor  # (N, *observation_shape) float32, or (R, L) int64
+    row: Tensor | None = None  # (N,) int64, of token rows only
+    col: Tensor | None = None  # (N,) int64, of token rows only
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.inputs if self.row is None else self.row)
 
     @classmethod
     def of(cls, segments: list[Segment], device: torch.device | str = "cpu") -> Self:
         """All T+1 states of every segment, one segment after another."""
-        return cls(torch.from_numpy(np.concatenate([segment.rows for segment in segments])).to(device))
+        if not segments[0].reads_tokens:
+            return cls(torch.from_numpy(np.concatenate([np.asarray(segment.rows) for segment in segments])).to(device))
+        rows = [row for segment in segments for row in segment.rows]
+        inputs = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        for line, row in zip(inputs, rows, strict=True):
+            line[: len(row)] = row
+        first = np.cumsum([0, *(len(segment.rows) for segment in segments[:-1])])
+        row = np.concatenate([n + np.asarray(segment.row) for n, segment in zip(first, segments, strict=True)])
+        col = np.concatenate([np.asarray(segment.col) for segment in segments])
+        return cls(*(torch.from_numpy(array).to(device) for array in (inputs, row, col)))
 
     def __getitem__(self, index: Tensor | slice) -> Self:
-        return type(self)(self.inputs[index])
+        """Some of the states; of token rows only those that they lie in, cut to the longest that is read."""
+        if self.row is None or self.col is None:
+            return type(self)(self.inputs[index])
+        rows, row = torch.unique(self.row[index], return_inverse=True)
+        col = self.col[index]
+        length = int(col.max()) + 1 if len(col) else 0
+        return type(self)(self.inputs[rows, :length], row, col)
+
+    def groups(self, size: int, order: Tensor) -> list[Tensor]:
+        """Token rows taken in `order` (R,), as indices of states: parts of about `size` states; a row is never split."""
+        assert self.row is not None
+        counts = torch.bincount(self.row, minlength=len(self.inputs))
+        before = counts[order].cumsum(0) - counts[order]
+        number = max(1, round(len(self) / size))
+        part_of_row = torch.empty_like(counts).index_copy_(0, order, before * number // len(self))
+        part = part_of_row[self.row]
+        return list(torch.argsort(part, stable=True).split([n for n in torch.bincount(part).tolist() if n]))
 
 
 def decision_index(segments: list[Segment]) -> Tensor:
@@ -72,15 +103,31 @@ Batch = TypeVar("Batch", bound=DecisionBatch)
 def minibatches(batch: Batch, size: int, generator: torch.Generator | None) -> Iterator[Batch]:
     """The batch in shuffled parts of `size` decisions, each decision once. -1, or a size of at least N, is the whole batch.
 
-    The last part may be smaller; a part of one decision alone is joined to the part before, because it has no spread.
+    The last part may be smaller; a part of one decision alone is joined to the part before, because it has no spread. A row
+    of tokens is never split, so parts of token rows hold about `size` decisions: each row is read once an epoch.
     """
-    count = len(batch)
+    count, states = len(batch), batch.states
     if size == -1 or size >= count:
         yield batch
         return
-    shuffled = batch[torch.randperm(count, generator=generator).to(batch.states.inputs.device)]  # one gather an epoch
+    if states.row is not None:
+        order = torch.randperm(len(states.inputs), generator=generator).to(states.inputs.device)
+        for index in states.groups(size, order):
+            yield batch[index]
+        return
+    shuffled = batch[torch.randperm(count, generator=generator).to(states.inputs.device)]  # one gather an epoch
     bounds = [*range(0, count, size), count]
     if bounds[-1] - bounds[-2] == 1:
         del bounds[-2]
     for start, stop in pairwise(bounds):
         yield shuffled[start:stop]
+
+
+def parts(states: States, size: int) -> list[Tensor | slice]:
+    """Which states are read together where all are read once and memory is the limit: rows of like length, about `size`
+    states at a time. Vectors are read all at once."""
+    if states.row is None or states.col is None or len(states) <= size:
+        return [slice(None)]
+    lengths = torch.zeros(len(states.inputs), dtype=torch.int64, device=states.col.device)
+    lengths.scatter_reduce_(0, states.row, states.col, "amax")
+    return list(states.groups(size, lengths.argsort()))

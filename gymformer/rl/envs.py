@@ -13,11 +13,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, iterate
 from gymnasium.wrappers import TimeLimit
 
 from gymformer.rl.policy import check_masks, flat_mask
 from gymformer.rl.spaces import ObservationEncoder, one_as_batch
+from gymformer.rl.token_envs import TokenEnvs, reads_tokens
 from gymformer.seeding import derive_seed
 
 __all__ = ["EnvSource", "Envs", "Tick", "make_envs"]
@@ -136,6 +137,10 @@ class Envs:
         self._stand(observations, infos)
         return tick
 
+    def each(self, observations: Any) -> list[Any]:
+        """A tick's observations, one for each environment."""
+        return list(iterate(self.batched_observation_space, observations))
+
     def close(self) -> None:
         self.vector.close()
 
@@ -226,14 +231,15 @@ def _has_mask_method(vector: VectorEnv | OneEnv) -> bool:
 
 def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None,
               vectorization: Vectorization = "auto", autoreset_mode: AutoresetMode = AutoresetMode.DISABLED,
-              normalize_observations: bool = False, fallback_timesteps: int | None = None) -> Envs:  # fmt: skip
+              normalize_observations: bool = False, fallback_timesteps: int | None = None) -> Envs | TokenEnvs:  # fmt: skip
     """`num_envs` copies of an environment: a registered id, a callable that makes one, or (num_envs=1) an environment.
 
     One environment is stepped plainly. Several are a vector: the environment's own where it registers one ("native"), else
     one after another ("sync") or each in a process ("async"). `max_timesteps` truncates longer episodes; `fallback_timesteps`
     only where there is no other limit. `autoreset_mode` is for sync and async; a native vector has its own. (In SAME_STEP,
     Gymnasium loses the final observation of an environment that changes its observation in place.) A ready
-    `gymnasium.vector.VectorEnv` is taken as it is, its limits included.
+    `gymnasium.vector.VectorEnv` is taken as it is, its limits included. Token environments, which are told by their spaces,
+    are stepped one after another.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}; at least 1 environment is needed")
@@ -241,6 +247,11 @@ def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] |
         raise ValueError(f'vectorization="{vectorization}" is not one of auto, native, sync, async')
     limit = StepLimit(max_timesteps, fallback_timesteps)
     vector = _vector(env, num_envs, env_kwargs or {}, limit, vectorization, autoreset_mode)
+    if isinstance(vector, TokenEnvs):
+        if normalize_observations:
+            vector.close()
+            raise ValueError(f"{name_of(env)} shows tokens, which cannot be normalised; leave out normalize_observations")
+        return vector
     try:
         encoder = ObservationEncoder(vector.single_observation_space, normalize=normalize_observations)
         return Envs(vector, encoder, id=name_of(env))
@@ -250,7 +261,7 @@ def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] |
 
 
 def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "StepLimit", vectorization: Vectorization,
-            mode: AutoresetMode) -> VectorEnv | OneEnv:  # fmt: skip
+            mode: AutoresetMode) -> VectorEnv | OneEnv | TokenEnvs:  # fmt: skip
     if isinstance(env, gym.Env | VectorEnv) and env_kwargs:
         raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
     if isinstance(env, VectorEnv):
@@ -261,7 +272,7 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "S
         if num_envs > 1:
             raise ValueError(f"num_envs={num_envs} needs as many environments, but one instance ({env}) was given; give its "
                              "id, or a callable that makes one")  # fmt: skip
-        return OneEnv(limit.applied(env))
+        return _one_or_tokens(limit.applied(env), name_of(env))
     if callable(env):
         if vectorization == "native":
             raise ValueError('vectorization="native" is for ids that register a vector version of their own; use "sync" or '
@@ -274,18 +285,39 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "S
         if num_envs > 1 and vectorization in ("auto", "native") and has_native(env, unasked=vectorization == "auto"):
             return gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **arguments)
         make = partial(gym.make, env, disable_env_checker=True, **arguments)
+    first = make()  # whose spaces say what kind of environment it is
+    if reads_tokens(first.observation_space, first.action_space):
+        if vectorization not in ("auto", "sync"):
+            first.close()
+            raise ValueError(f'{name_of(env)} is a token environment, and these are stepped one after another; use vectorization="auto", '
+                             f'not "{vectorization}"')  # fmt: skip
+        return TokenEnvs(_different([first, *(make() for _ in range(num_envs - 1))], env), name_of(env))
     if num_envs == 1:
-        return OneEnv(make())
+        return OneEnv(first)
     # Without `copy`, observations come in the vector's own array, which the rollout copies into its own anyway.
     if vectorization == "async":
+        first.close()
         with _workers_ignoring_sigint():
             return AsyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
-    vector = SyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
-    if len({id(one.unwrapped) for one in vector.envs}) < num_envs:
-        vector.close()
-        raise ValueError(f"{name_of(env)} gave the same environment more than once, but {num_envs} are needed; make a new one "
+    made = _different([first, *(make() for _ in range(num_envs - 1))], env)
+    return SyncVectorEnv([partial(_given, one) for one in made], copy=False, autoreset_mode=mode)
+
+
+def _given(env: gym.Env) -> gym.Env:
+    return env
+
+
+def _one_or_tokens(env: gym.Env, name: str) -> OneEnv | TokenEnvs:
+    return TokenEnvs([env], name) if reads_tokens(env.observation_space, env.action_space) else OneEnv(env)
+
+
+def _different(envs: list[gym.Env], source: EnvSource) -> list[gym.Env]:
+    """The environments; raises ValueError if one of them is there twice."""
+    if len({id(env.unwrapped) for env in envs}) < len(envs):
+        envs[0].close()
+        raise ValueError(f"{name_of(source)} gave the same environment more than once, but {len(envs)} are needed; make a new one "
                          "at every call, or use num_envs=1")  # fmt: skip
-    return vector
+    return envs
 
 
 @contextmanager

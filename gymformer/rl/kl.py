@@ -1,37 +1,95 @@
 """Staying close to a reference policy: a penalty beside the rewards."""
 
-import torch
+from dataclasses import dataclass
+from typing import Any
 
-from gymformer.rl.batch import States, decision_index, legal_actions, per_decision
+import torch
+from torch import Tensor
+
+from gymformer.rl.batch import States, decision_index, legal_actions, parts, per_decision
 from gymformer.rl.networks import ActorNetwork
 from gymformer.rl.segment import Segment
 
-__all__ = ["KLPenalty"]
+__all__ = ["AdaptiveCoefficient", "KLPenalty", "kl_k3", "log_probs_of"]
+
+AT_ONCE = 2**25  # logits that are held at once, 128 MiB of float32
+
+
+@dataclass(slots=True)
+class AdaptiveCoefficient:
+    """β that keeps the KL divergence of whole episodes near `target` (arXiv:1909.08593, section 2.2):
+    e = clip(KL/target - 1, -0.2, 0.2), β ← β (1 + e · episodes/horizon)."""
+
+    value: float = 0.1
+    target: float = 6.0  # nats of a whole episode
+    horizon: float = 10_000.0  # episodes
+
+    def __post_init__(self) -> None:
+        if not (self.value > 0 and self.target > 0 and self.horizon > 0):
+            raise ValueError(f"{self}; value, target and horizon must be greater than 0")
+
+    def observe(self, kl: float, episodes: int) -> None:
+        """`kl`: mean of the episodes' sums, in nats."""
+        error = min(0.2, max(-0.2, kl / self.target - 1))
+        self.value *= 1 + error * episodes / self.horizon
 
 
 class KLPenalty:
     """Writes the penalty -β (log π_old(a_t|s_t) - log π_ref(a_t|s_t)) beside each reward (arXiv:1909.08593, eq. 2).
 
-    Its mean over decisions is -β times an estimate (k1) of KL(π_old || π_ref). The reference is never trained.
+    Its mean over decisions is -β times an estimate (k1) of KL(π_old || π_ref). The reference is never trained. `coefficient`
+    is β, or an AdaptiveCoefficient that follows the divergence.
     """
 
-    def __init__(self, reference: ActorNetwork, coefficient: float):
+    def __init__(self, reference: ActorNetwork, coefficient: float | AdaptiveCoefficient):
         self.reference, self.coefficient = reference, coefficient
         self.policy = reference.policy
 
-    @torch.no_grad()
+    @property
+    def beta(self) -> float:
+        return self.coefficient.value if isinstance(self.coefficient, AdaptiveCoefficient) else self.coefficient
+
     def __call__(self, segments: list[Segment]) -> dict[str, float]:
-        """One pass of the reference over all decisions; returns the mean KL estimate in nats per decision."""
-        device = next(self.reference.parameters()).device
-        states = States.of(segments, device)[decision_index(segments).to(device)]
-        legal = legal_actions(segments, self.policy.num_outputs, device)
-        log_probs, _ = self.policy.log_probs_and_entropy(
-            self.reference.evaluate(states), per_decision(segments, "actions", device), legal
-        )
-        kl = (per_decision(segments, "log_probs", device) - log_probs).cpu().numpy()
-        start = 0
-        for segment in segments:
-            penalty = -self.coefficient * kl[start : start + len(segment)]
+        """One pass of the reference over all decisions; returns what the divergence is and what it costs."""
+        log_probs = log_probs_of(self.reference, segments).cpu()
+        log_ratio = per_decision(segments, "log_probs") - log_probs
+        beta, sums = self.beta, []
+        for segment, kl in zip(segments, log_ratio.split([len(segment) for segment in segments]), strict=True):
+            penalty = -beta * kl.numpy()
             segment.penalties = penalty if segment.penalties is None else segment.penalties + penalty
-            start += len(segment)
-        return {"kl_to_reference": float(kl.mean())}
+            sums.append(float(kl.sum()))
+        if isinstance(self.coefficient, AdaptiveCoefficient):
+            self.coefficient.observe(sum(sums) / len(sums), len(sums))
+        return {
+            "kl_to_reference": float(log_ratio.mean()),
+            "kl_to_reference_k3": float(kl_k3(log_ratio).mean()),
+            "kl_coefficient": beta,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an adaptive coefficient has become, as JSON holds it."""
+        return {"beta": self.beta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if isinstance(self.coefficient, AdaptiveCoefficient):
+            self.coefficient.value = state["beta"]
+
+
+def kl_k3(log_ratio: Tensor) -> Tensor:
+    """exp(-x) - 1 + x for x = log π(a) - log π_ref(a), a ~ π: never negative, and its mean is KL(π || π_ref)
+    (joschu.net/blog/kl-approx.html)."""
+    return torch.expm1(-log_ratio) + log_ratio
+
+
+@torch.no_grad()
+def log_probs_of(actor: ActorNetwork, segments: list[Segment]) -> Tensor:
+    """log π(a_t|s_t) of another policy for all decisions of the segments, (N,), with the same masks."""
+    device, policy = actor.device, actor.policy
+    states = States.of(segments, device)[decision_index(segments).to(device)]
+    actions = per_decision(segments, "actions", device)
+    legal = legal_actions(segments, policy.num_outputs, device)
+    log_probs = torch.empty(len(states), device=device)
+    for index in parts(states, max(256, min(4096, AT_ONCE // policy.num_outputs))):
+        mask = None if legal is None else legal[index]
+        log_probs[index] = policy.log_probs_and_entropy(actor.evaluate(states[index]), actions[index], mask)[0]
+    return log_probs

@@ -28,19 +28,24 @@ class PackedAdam:
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
         for parameter, part in zip(parameters, self.vector.split([p.numel() for p in parameters]), strict=True):
             parameter.data = part.view_as(parameter)
-        self.mean, self.square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
+        # Steps are far smaller than bfloat16 can add to a weight, so the sum is kept in float32.
+        self.exact = self.vector if self.vector.dtype == torch.float32 else self.vector.float()
+        self.mean, self.square = torch.zeros_like(self.exact), torch.zeros_like(self.exact)
         self.steps = 0
 
-    def clipped_gradient(self, loss: Tensor, retain_graph: bool = False) -> tuple[Tensor, float]:
-        """The gradient of `loss` as one clipped vector, and its norm before clipping."""
+    def gradient(self, loss: Tensor, retain_graph: bool = False) -> Tensor:
+        """The gradient of `loss` as one float32 vector."""
         gradients = torch.autograd.grad(
             loss, self.parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
         )
-        gradient = torch.cat([g.reshape(-1) for g in gradients])
+        return torch.cat([g.reshape(-1) for g in gradients]).float()
+
+    def clipped(self, gradient: Tensor) -> float:
+        """Clips the gradient in place; its norm before."""
         norm = torch.linalg.vector_norm(gradient).item()
         if self.max_norm is not None and norm > self.max_norm:
             gradient.mul_(self.max_norm / norm)
-        return gradient, norm
+        return norm
 
     def step(self, gradient: Tensor) -> None:
         """θ ← θ - lr · m̂ / (√v̂ + ε) with the bias-corrected running means m̂ of g and v̂ of g²."""
@@ -52,12 +57,17 @@ class PackedAdam:
         self.mean.lerp_(gradient, 1 - beta1)
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         denominator = self.square.sqrt().div_(math.sqrt(1 - beta2**self.steps)).add_(self.eps)
-        self.vector.addcdiv_(self.mean, denominator, value=-self.lr / (1 - beta1**self.steps))
+        self.exact.addcdiv_(self.mean, denominator, value=-self.lr / (1 - beta1**self.steps))
+        if self.exact is not self.vector:
+            self.vector.copy_(self.exact)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
+        exact = {} if self.exact is self.vector else {"exact": self.exact}
+        return exact | {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if self.exact is not self.vector:
+            self.exact.copy_(state["exact"])
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
         self.steps = int(state["steps"])

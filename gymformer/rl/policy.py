@@ -9,8 +9,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 __all__ = ["ActionDistribution", "Categorical", "DiagonalGaussian", "MultiCategorical", "distribution_for"]
+
+
+FEW = 64  # actions; with more, drawing a number for each costs more than the probabilities' running sum (benchmarks/README.md)
 
 
 class ActionDistribution(nn.Module):
@@ -43,27 +47,102 @@ class ActionDistribution(nn.Module):
 
 
 class Categorical(ActionDistribution):
-    """One of `n` actions, from logits (N, n). `start` is what the environment calls the first."""
+    """One of `n` actions, from logits (N, n) divided by `temperature`. `start` is what the environment calls the first.
 
-    def __init__(self, n: int, start: int = 0):
+    `top_k` and `top_p` narrow what may be sampled (`narrowed`): the rollout stores the narrowed set as legal actions, so that
+    the update compares the same distributions however the logits move.
+    """
+
+    def __init__(self, n: int, start: int = 0, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None):
         super().__init__()
+        if not (temperature > 0 and math.isfinite(temperature)):
+            raise ValueError(f"temperature={temperature}; it must be greater than 0 (greedy play is greedy=True)")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k={top_k}; it must be at least 1, or None for all tokens")
+        if top_p is not None and not 0 < top_p <= 1:
+            raise ValueError(f"top_p={top_p}; it must lie in (0, 1], or be None for all tokens")
         self.num_outputs, self.start = n, start
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+
+    def narrowed(self, outputs: Tensor, legal: Tensor | None) -> Tensor | None:
+        """(N, n) bool: the legal actions that top-k and then top-p leave; `legal` itself where neither is set.
+
+        Top-k keeps the k likeliest actions, top-p the fewest of these whose probability reaches p (arXiv:1904.09751); ties
+        at the edge are kept.
+        """
+        if self.top_k is None and self.top_p is None:
+            return legal
+        log_probs = self._log_probs(outputs, legal)
+        if self.top_k is not None and self.top_k < self.num_outputs:
+            edge = log_probs.topk(self.top_k, dim=-1).values[:, -1:]
+            log_probs = torch.log_softmax(log_probs.masked_fill(log_probs < edge, -math.inf), dim=-1)
+        if self.top_p is not None and self.top_p < 1:
+            ordered, order = log_probs.sort(dim=-1, descending=True)
+            before = ordered.exp().cumsum(-1) - ordered.exp()  # the probability of all likelier actions
+            dropped = (before >= self.top_p).scatter(-1, order, before >= self.top_p)
+            log_probs = log_probs.masked_fill(dropped, -math.inf)
+        return log_probs > -math.inf
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        """(N, n). Outputs beyond n, with which some models pad their vocabulary, are left out."""
+        logits = outputs if outputs.shape[1] == self.num_outputs else outputs[:, : self.num_outputs]
+        return logits if self.temperature == 1 else logits.float() / self.temperature
+
+    def _log_probs(self, outputs: Tensor, legal: Tensor | None) -> Tensor:
+        return _log_probs(self._logits(outputs), legal)
 
     def sample(self, outputs, generator, legal=None):
-        log_probs = _log_probs(outputs, legal)
-        # Gumbel-max: argmax of log p - log E, E ~ Exp(1), is a sample of p (Maddison et al., arXiv:1411.0030).
-        actions = (log_probs - torch.empty_like(log_probs).exponential_(generator=generator).log_()).argmax(-1)
+        log_probs = self._log_probs(outputs, legal)
+        if self.num_outputs <= FEW:
+            # Gumbel-max: argmax of log p - log E, E ~ Exp(1), is a sample of p (Maddison et al., arXiv:1411.0030).
+            actions = (log_probs - torch.empty_like(log_probs).exponential_(generator=generator).log_()).argmax(-1)
+        else:  # inversion: the first action whose cumulative probability exceeds u ~ U[0, 1); one draw a row instead of n
+            cumulative = log_probs.double().exp_().cumsum(-1)
+            u = torch.rand((len(log_probs), 1), generator=generator, dtype=torch.float64, device=log_probs.device)
+            actions = (
+                torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True).squeeze(-1).clamp_(max=self.num_outputs - 1)
+            )
         return actions, log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
     def mode(self, outputs, legal=None):
-        return _log_probs(outputs, legal).argmax(-1)
+        return self._log_probs(outputs, legal).argmax(-1)
 
     def log_probs_and_entropy(self, outputs, actions, legal=None):
-        log_probs = _log_probs(outputs, legal)
-        return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), _entropy(log_probs, legal)
+        log_probs, entropy = LogProbsAndEntropy.apply(self._logits(outputs), actions, legal)  # type: ignore[misc]
+        return log_probs, entropy
 
     def to_env(self, actions):
         return actions + self.start if self.start else actions
+
+
+class LogProbsAndEntropy(torch.autograd.Function):
+    """log π(a|s) and H(π(·|s)), both (N,), of logits (N, n).
+
+    One function because autograd would keep four copies of the (N, n) probabilities where one is enough. With p = softmax(z):
+    ∂ log p_a/∂z_j = 1[j = a] - p_j and ∂H/∂z_j = -p_j (log p_j + H). Tested equal to the plain formulas.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, actions, legal):
+        log_probs = _log_probs(logits, legal)
+        entropy = _entropy(log_probs, legal)
+        ctx.save_for_backward(log_probs, actions, entropy)
+        ctx.set_materialize_grads(False)
+        ctx.dtype = logits.dtype
+        return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_log_probs, grad_entropy):  # type: ignore[override]  # the names of the two outputs
+        log_probs, actions, entropy = ctx.saved_tensors
+        probs = log_probs.exp()
+        gradient = torch.zeros_like(probs)
+        if grad_log_probs is not None:
+            gradient = probs * -grad_log_probs.unsqueeze(-1)
+            gradient.scatter_add_(-1, actions.unsqueeze(-1), grad_log_probs.unsqueeze(-1))
+        if grad_entropy is not None:  # an action of probability 0 has log p = -inf, and adds 0
+            gradient -= probs * (log_probs.clamp(min=-1e30) + entropy.unsqueeze(-1)) * grad_entropy.unsqueeze(-1)
+        return gradient.to(ctx.dtype), None, None
 
 
 class MultiCategorical(ActionDistribution):

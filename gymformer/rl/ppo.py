@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from gymformer.rl.advantages import gae
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, per_decision
+from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, parts, per_decision
 from gymformer.rl.errors import NonFiniteError, RatioError
-from gymformer.rl.networks import ActorNetwork, CriticNetwork
+from gymformer.rl.networks import ActorNetwork, CriticNetwork, ValueHead, outputs_and_values
 from gymformer.rl.optim import PackedAdam
 from gymformer.rl.segment import Segment
 
@@ -20,22 +20,28 @@ __all__ = ["PPO", "PPOBatch", "PPOConfig", "clipped_objective", "clipped_value_l
 Schedule = Literal["constant", "linear"]
 Number = TypeVar("Number", int, float)
 
+STATISTICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")  # of a minibatch
+AT_ONCE = 2**25  # logits of token rows that are held at once, 128 MiB of float32
+HALF_PRECISION = 0.5  # nats by which a cached and a whole pass in bfloat16 may differ
+
 
 @dataclass(frozen=True, slots=True)
 class PPOConfig:
-    """What PPO is told. A field that is None takes the value that suits the kind of problem (`for_control`)."""
+    """What PPO is told. A field that is None takes the value that suits the kind of problem (`for_control`, `for_text`)."""
 
-    lr_actor: float | None = None  # learning rate of the policy; control: 3e-4
-    lr_critic: float | None = None  # learning rate of the value function; control: 1e-3
-    gamma: float | None = None  # discount of a reward one decision later; control: 0.99
+    lr_actor: float | None = None  # learning rate of the policy, and of a value head on its trunk; control: 3e-4, text: 1e-4
+    lr_critic: float | None = None  # learning rate of a value function of its own; control: 1e-3, text: 1e-4
+    gamma: float | None = None  # discount of a reward one decision later; control: 0.99, text: 1
     eps_clip: float = 0.2  # the ratio π/π_old is clipped to [1 - ε, 1 + ε]
-    update_epochs: int | None = None  # passes over a rollout; control: 10
-    minibatch_size: int | None = None  # decisions; -1 is the whole batch; control: 64
+    update_epochs: int | None = None  # passes over a rollout; control: 10, text: 2
+    minibatch_size: int | None = None  # decisions; -1 is the whole batch; control: 64, text: 1024
+    micro_batch_size: int | None = None  # decisions of token rows that are read at once; None: as many as memory likes
     lam: float = 0.95  # λ of generalised advantage estimation
     value_clip: float | None = None  # values move at most this far from V_old in one update; None: freely
     value_coef: float = 0.5  # weight of the value loss
     entropy_coef: float = 0.0  # weight of the entropy bonus
     normalize_advantages: bool = True  # to mean 0 and standard deviation 1 in each minibatch
+    critic_warmup: int = 0  # updates at the beginning in which only the value function learns
     max_grad_norm: float | None = 0.5  # of the actor's and of the critic's gradient, each for itself; None: not clipped
     target_kl: float | None = None  # an update ends after the minibatch whose approx_kl is above it (nats); None: never
     lr_schedule: Schedule = "constant"  # "linear": to 0 at the end of training
@@ -56,7 +62,9 @@ class PPOConfig:
             raise ValueError(
                 f"PPOConfig.minibatch_size={self.minibatch_size}; it must be at least 2, or -1 for the whole batch"
             )
-        for name in ("value_coef", "entropy_coef"):
+        if self.micro_batch_size is not None and self.micro_batch_size < 1:
+            raise ValueError(f"PPOConfig.micro_batch_size={self.micro_batch_size}; it must be at least 1, or None")
+        for name in ("value_coef", "entropy_coef", "critic_warmup"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"PPOConfig.{name}={getattr(self, name)}; it must not be negative")
         for name in ("lr_schedule", "clip_schedule"):
@@ -65,7 +73,13 @@ class PPOConfig:
 
     def for_control(self) -> Self:
         """The config with every None of a problem-dependent field replaced by the value for vectors of observations."""
-        defaults = {"lr_actor": 3e-4, "lr_critic": 1e-3, "gamma": 0.99, "update_epochs": 10, "minibatch_size": 64}
+        return self._filled(lr_actor=3e-4, lr_critic=1e-3, gamma=0.99, update_epochs=10, minibatch_size=64)
+
+    def for_text(self) -> Self:
+        """The same for growing rows of tokens: a reward at the end counts for every token, and steps are small."""
+        return self._filled(lr_actor=1e-4, lr_critic=1e-4, gamma=1.0, update_epochs=2, minibatch_size=1024)
+
+    def _filled(self, **defaults: float) -> Self:
         return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
@@ -91,11 +105,13 @@ class PPO(Algorithm):
                  generator: torch.Generator | None = None):  # fmt: skip
         self.actor, self.critic, self.generator = actor, critic, generator
         assert actor.policy  # whose parameters are trained too; raises while the actor has met no action space
-        self.config = (config or PPOConfig()).for_control()
+        config = config or PPOConfig()
+        self.config = config.for_text() if actor.reads_tokens else config.for_control()
         self.gamma, self.epochs = filled(self.config.gamma), filled(self.config.update_epochs)
         self.learning_rates = filled(self.config.lr_actor), filled(self.config.lr_critic)
         # One optimiser for each network; for both together where they share parameters, or the trunk would step twice.
         self.optimizers = [PackedAdam(parameters, lr, self.config.max_grad_norm) for parameters, lr in self._groups()]
+        self.updates = 0
 
     def update(self, segments: list[Segment]) -> dict[str, float]:
         """Several epochs of gradient steps on the segments; returns the mean of each statistic over the steps."""
@@ -110,12 +126,12 @@ class PPO(Algorithm):
 
     @torch.no_grad()
     def prepare(self, segments: list[Segment]) -> PPOBatch:
-        """One critic pass over all states gives V_old; from it A_t and the value targets A_t + V_old(s_t)."""
+        """Values of all states, V_old; from them A_t and the value targets A_t + V_old(s_t)."""
         if not segments:
             raise ValueError("there are no segments to learn from; collect more steps or episodes before an update")
         device = next(self.critic.parameters()).device
         states = States.of(segments, device)
-        values = self.critic.evaluate(states)  # (S,), S = Σ (T+1)
+        values = self._values(segments, states)  # (S,), S = Σ (T+1)
         per_segment = values.cpu().split([len(segment) + 1 for segment in segments])
         advantages = torch.cat([
             torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.gamma, self.config.lam))
@@ -123,47 +139,92 @@ class PPO(Algorithm):
         ]).to(device)  # fmt: skip
         index = decision_index(segments).to(device)
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
-        return PPOBatch(states[index], per_decision(segments, "actions", device), per_decision(segments, "log_probs", device),
-                        advantages, advantages + values[index], values[index], legal)  # fmt: skip
+        batch = PPOBatch(states[index], per_decision(segments, "actions", device), per_decision(segments, "log_probs", device),
+                         advantages, advantages + values[index], values[index], legal)  # fmt: skip
+        return batch if self._is_exact() else replace(batch, log_probs=self._recomputed(batch))
 
     def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, float]:
-        """One gradient step on  -L_clip - c_e · entropy + c_v · value loss; returns statistics of the minibatch."""
-        outputs = self.actor.evaluate(batch.states)
+        """One gradient step on  -L_clip - c_e · entropy + c_v · value loss, means over the minibatch's decisions; returns its
+        statistics. Where memory asks for it the minibatch is read in parts, whose gradients add up to the same."""
+        if self.config.normalize_advantages:
+            batch = replace(batch, advantages=normalized(batch.advantages))
+        reading = parts(batch.states, self.micro_batch_size)
+        gradients: list[Tensor] = []
+        means = torch.zeros(())
+        for index in reading:
+            part = batch if len(reading) == 1 else batch[index]
+            share = len(part) / len(batch)
+            loss, statistics = self.loss(part, is_first)
+            of_part = [
+                optimizer.gradient(loss * share, retain_graph=optimizer is not self.optimizers[-1])
+                for optimizer in self.optimizers
+            ]
+            gradients = [g.add_(new) for g, new in zip(gradients, of_part, strict=True)] if gradients else of_part
+            means = means + share * statistics
+        numbers: dict[str, float] = dict(zip(STATISTICS, means.tolist(), strict=True))  # one trip from the device
+        norms = self._descend(gradients, numbers, batch)
+        return numbers | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
+
+    def loss(self, batch: PPOBatch, is_first: bool = False) -> tuple[Tensor, Tensor]:
+        """The loss of decisions whose advantages are normalised already, and their STATISTICS, (5,)."""
+        warming_up = self.updates < self.config.critic_warmup
+        outputs, values = outputs_and_values(self.actor, self.critic, batch.states, detach_trunk=warming_up)
         log_probs, entropy = self.actor.policy.log_probs_and_entropy(outputs, batch.actions, batch.legal)  # (N,), (N,)
         log_ratio = log_probs - batch.log_probs
         if is_first:
             check_ratio_is_one(log_ratio)
-        advantages = normalized(batch.advantages) if self.config.normalize_advantages else batch.advantages
-        objective = clipped_objective(log_ratio, advantages, self.eps_clip).mean()
-        values = self.critic.evaluate(batch.states)  # (N,)
+        objective = clipped_objective(log_ratio, batch.advantages, self.eps_clip).mean()
         value_loss = clipped_value_loss(values, batch.values, batch.returns, self.config.value_clip).mean()
         entropy = entropy.mean()
-        loss = self.config.value_coef * value_loss - objective
-        if self.config.entropy_coef:
+        loss = self.config.value_coef * value_loss
+        if not warming_up:
+            loss = loss - objective
+        if self.config.entropy_coef and not warming_up:
             loss = loss - self.config.entropy_coef * entropy
-        norms = self._descend(loss, batch)
         with torch.no_grad():
             change = log_ratio.exp() - 1
-            stats = {
-                "policy_loss": -objective,
-                "value_loss": value_loss,
-                "entropy": entropy,
-                "approx_kl": (change - log_ratio).mean(),  # k3, joschu.net/blog/kl-approx.html
-                "clip_fraction": (change.abs() > self.eps_clip).float().mean(),
-            }
-            numbers = dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))  # one trip from the device
-        return numbers | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
+            approx_kl = (change - log_ratio).mean()  # k3, joschu.net/blog/kl-approx.html
+            clip_fraction = (change.abs() > self.eps_clip).float().mean()
+            return loss, torch.stack([-objective, value_loss, entropy, approx_kl, clip_fraction])
 
-    def _descend(self, loss: Tensor, batch: PPOBatch) -> list[float]:
+    def _descend(self, gradients: list[Tensor], numbers: dict[str, float], batch: PPOBatch) -> list[float]:
         """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
-        last = self.optimizers[-1]
-        gradients = [optimizer.clipped_gradient(loss, retain_graph=optimizer is not last) for optimizer in self.optimizers]
-        norms = [norm for _, norm in gradients]
+        norms = [optimizer.clipped(gradient) for optimizer, gradient in zip(self.optimizers, gradients, strict=True)]
         if not math.isfinite(sum(norms)):
-            raise self._non_finite(loss.item(), norms, batch)
-        for optimizer, (gradient, _) in zip(self.optimizers, gradients, strict=True):
+            raise self._non_finite(numbers, norms, batch)
+        for optimizer, gradient in zip(self.optimizers, gradients, strict=True):
             optimizer.step(gradient)
         return norms
+
+    def _values(self, segments: list[Segment], states: States) -> Tensor:
+        """V(s) of all states, (S,): as the rollout's own pass computed them, or by the critic now."""
+        if isinstance(self.critic, ValueHead) and all(segment.values is not None for segment in segments):
+            return per_decision(segments, "values", states.inputs.device)
+        values = torch.empty(len(states), device=states.inputs.device)
+        for index in parts(states, self.micro_batch_size):
+            values[index] = self.critic.evaluate(states[index])
+        return values
+
+    def _is_exact(self) -> bool:
+        """The update computes the very log-probabilities of the rollout, to float32's rounding."""
+        return next(self.actor.parameters()).dtype in (torch.float32, torch.float64)
+
+    def _recomputed(self, batch: PPOBatch) -> Tensor:
+        """log π_old as the update's own pass computes it, (N,): in half precision a cached pass differs by more than the ratio
+        bears. Raises RatioError where it differs by more than rounding explains."""
+        log_probs = torch.empty_like(batch.log_probs)
+        for index in parts(batch.states, self.micro_batch_size):
+            part = batch[index]
+            log_probs[index] = self.actor.policy.log_probs_and_entropy(
+                self.actor.evaluate(part.states), part.actions, part.legal
+            )[0]
+        check_ratio_is_one(log_probs - batch.log_probs, HALF_PRECISION)
+        return log_probs
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Decisions of token rows that are read at once."""
+        return self.config.micro_batch_size or max(256, min(4096, AT_ONCE // self.actor.policy.num_outputs))
 
     @property
     def eps_clip(self) -> float:
@@ -174,12 +235,14 @@ class PPO(Algorithm):
         return {"actor": self.actor, "critic": self.critic}
 
     def state_dict(self) -> dict:
-        state = {f"optimizer{i}": optimizer.state_dict() for i, optimizer in enumerate(self.optimizers)}
+        state: dict = {f"optimizer{i}": optimizer.state_dict() for i, optimizer in enumerate(self.optimizers)}
+        state |= {"counters": {"updates": torch.tensor(self.updates)}}
         return state if self.generator is None else state | {"generator": {"state": self.generator.get_state()}}
 
     def load_state_dict(self, state: dict) -> None:
         for i, optimizer in enumerate(self.optimizers):
             optimizer.load_state_dict(state[f"optimizer{i}"])
+        self.updates = int(state["counters"]["updates"])
         if self.generator is not None:
             self.generator.set_state(state["generator"]["state"])
 
@@ -196,7 +259,8 @@ class PPO(Algorithm):
         for optimizer, lr in zip(self.optimizers, self.learning_rates, strict=False):
             optimizer.lr = lr * remaining
 
-    def _non_finite(self, loss: float, norms: list[float], batch: PPOBatch) -> NonFiniteError:
+    def _non_finite(self, numbers: dict[str, float], norms: list[float], batch: PPOBatch) -> NonFiniteError:
+        loss = numbers["policy_loss"] + self.config.value_coef * numbers["value_loss"]
         what = "gradient" if math.isfinite(loss) else "loss"
         evidence = {name: getattr(batch, name) for name in ("actions", "log_probs", "advantages", "returns", "values")}
         message = (
@@ -206,6 +270,7 @@ class PPO(Algorithm):
         return NonFiniteError(what, message, evidence | {"inputs": batch.states.inputs})
 
     def _summary(self, batch: PPOBatch, stats: list[dict[str, float]]) -> dict[str, float]:
+        self.updates += 1
         means = {name: sum(s[name] for s in stats) / len(stats) for name in stats[0]}
         return means | {"explained_variance": explained_variance(batch.values, batch.returns), "gradient_steps": float(len(stats)),
                         "lr_actor": self.optimizers[0].lr}  # fmt: skip

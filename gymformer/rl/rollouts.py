@@ -8,10 +8,12 @@ import torch
 
 from gymformer.rl.envs import Envs, Tick
 from gymformer.rl.errors import NonFiniteError
-from gymformer.rl.networks import ActorNetwork, match_actions
+from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions
 from gymformer.rl.policy import ActionDistribution
 from gymformer.rl.segment import Segment
 from gymformer.rl.spaces import RunningMoments
+from gymformer.rl.token_envs import TokenEnvs
+from gymformer.rl.token_rollouts import collect_tokens
 
 __all__ = ["RewardNormalizer", "collect"]
 
@@ -43,15 +45,23 @@ class Tape:
                 setattr(self, name, np.concatenate([array, np.zeros_like(array[:ticks])]))
 
 
-def collect(envs: Envs, actor: ActorNetwork, *, steps: int | None = None, episodes: int | None = None,
+def collect(envs: Envs | TokenEnvs, actor: ActorNetwork, *, steps: int | None = None, episodes: int | None = None,
             generator: torch.Generator | None = None, on_tick: OnTick | None = None,
-            reward_normalizer: "RewardNormalizer | None" = None, seed: int = 0) -> list[Segment]:  # fmt: skip
+            reward_normalizer: "RewardNormalizer | None" = None, seed: int = 0,
+            critic: CriticNetwork | None = None) -> list[Segment]:  # fmt: skip
     """The segments of `steps` steps of each environment, or of as many as it takes for `episodes` episodes to end.
+
+    In token environments (`TokenEnvs`) the segments are those of whole episodes, and `critic`, where it is a value head on the
+    actor's trunk, supplies the states' values in the same pass (`collect_tokens`). In all others:
 
     A step is a decision, but for a native vector's steps that only reset an environment after its episode's end.
     Goes on where the last call stopped (the first one resets with `seed`). Segments whose episode ended come first, in the
     order of their ends, then the pieces that were cut. `on_tick` sees every step and stops the rollout by returning False.
     """
+    if isinstance(envs, TokenEnvs):
+        if reward_normalizer is not None:
+            raise ValueError("rewards of token environments are not normalised; scale them in the environment, or leave it out")
+        return collect_tokens(envs, actor, steps=steps, episodes=episodes, generator=generator, on_tick=on_tick, critic=critic)
     if (steps is None) == (episodes is None):
         raise ValueError("collect needs either steps=... (of each environment) or episodes=... (ended in all)")
     if not len(envs.observations):

@@ -14,13 +14,20 @@ class Segment:
 
     A segment is a whole episode, or a piece that the rollout cut; then the next piece goes on where it stopped. Plain
     arrays, so that a test can write one by hand and a worker can send one.
+
+    What was read are T+1 vectors, or, in a token environment, one growing row of tokens (a further one for each time that
+    the environment rewrote its history): state t is `rows[row[t]]` read up to and including index `col[t]`.
     """
 
-    rows: np.ndarray  # (T+1, *observation_shape) float32: the states, the one after the last action included
+    # (T+1, *observation_shape) float32: the states, the one after the last action included; or rows of tokens, (L,) int64 each.
+    rows: np.ndarray | list[np.ndarray]
     actions: np.ndarray  # (T,) int64, (T, K) int64 or (T, D) float32, as the action distribution sampled them
     log_probs: np.ndarray  # (T,) float32: log π_old(a_t|s_t) of the distribution that really sampled
     rewards: np.ndarray  # (T,) what the environment paid; never overwritten
     terminated: bool  # the environment ended the episode; otherwise V(s_T) is bootstrapped
+    row: np.ndarray | None = None  # (T+1,) int64, of token rows only
+    col: np.ndarray | None = None  # (T+1,) int64, of token rows only
+    values: np.ndarray | None = None  # (T+1,) float32: V(s_t) where the rollout's own pass computed it; the last may be unused
     legal: np.ndarray | None = None  # (T, A) bool: the actions that were legal, where the environment says so
     penalties: np.ndarray | None = None  # (T,) added to the rewards for learning: KL to a reference, safety, ...
     reward_scale: float = 1.0  # rewards are learned from in this unit (reward normalisation)
@@ -31,6 +38,10 @@ class Segment:
     def __len__(self) -> int:
         """T, the number of decisions."""
         return len(self.actions)
+
+    @property
+    def reads_tokens(self) -> bool:
+        return self.row is not None
 
     @property
     def ended(self) -> bool:

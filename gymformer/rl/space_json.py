@@ -25,7 +25,10 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
             return {"type": "Dict", "spaces": [[key, space_to_json(part)] for key, part in space.spaces.items()]}
         case spaces.Tuple():
             return {"type": "Tuple", "spaces": [space_to_json(part) for part in space.spaces]}
-    raise TypeError(f"{space} cannot be saved; an agent's spaces are Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple")
+        case spaces.Sequence(feature_space=spaces.Discrete() as tokens):
+            return {"type": "Sequence", "space": space_to_json(tokens)}
+    raise TypeError(f"{space} cannot be saved; an agent's spaces are Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple, and "
+                    "Sequence(Discrete)")  # fmt: skip
 
 
 def space_from_json(value: dict[str, Any]) -> gym.Space:
@@ -42,6 +45,8 @@ def space_from_json(value: dict[str, Any]) -> gym.Space:
             return spaces.Dict([(key, space_from_json(part)) for key, part in parts])
         case {"type": "Tuple", "spaces": parts}:
             return spaces.Tuple([space_from_json(part) for part in parts])
+        case {"type": "Sequence", "space": tokens}:
+            return spaces.Sequence(space_from_json(tokens))
     raise ValueError(f"not a space that gymformer saved: {value!r}")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector.utils import iterate
 
 from gymformer.evaluation.evaluate import Evaluation
 from gymformer.files import read_json
@@ -21,6 +20,7 @@ from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.envs import Envs, Tick
 from gymformer.rl.rollouts import RewardNormalizer, collect
 from gymformer.rl.segment import Segment
+from gymformer.rl.token_envs import TokenEnvs
 from gymformer.seeding import derive_seed, seed_globals
 from gymformer.trainer.checkpoint import flatten, latest_checkpoint, load_checkpoint, part, save_checkpoint, unflatten
 from gymformer.trainer.interrupts import Interruption
@@ -39,7 +39,7 @@ class Run:
     """One training run: its parts, and how far it is."""
 
     settings: dict[str, Any]
-    envs: Envs
+    envs: Envs | TokenEnvs
     learner: Algorithm
     agent: TrainedAgent
     transforms: list[Transform]
@@ -116,7 +116,7 @@ class Run:
             self.show.say(f"{self.folder} has no checkpoint yet; it begins again with seed {self.settings['seed']}")
             return
         tensors, state = load_checkpoint(newest)
-        self.agent.load_tensors(part(tensors, "agent"))
+        self.agent.load_tensors(part(tensors, "agent"), self.agent.reads_tokens)
         self.learner.load_state_dict(unflatten(part(tensors, "algorithm")))
         self.actions.set_state(tensors["actions"])
         if self.reward_normalizer is not None:
@@ -126,6 +126,9 @@ class Run:
             setattr(self, name, state[name])
         if state["curriculum"] is not None:
             self.curriculum.load_state_dict(state["curriculum"])  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+        for transform, remembered in zip(self.transforms, state["transforms"], strict=True):
+            if remembered is not None:
+                transform.load_state_dict(remembered)  # pyright: ignore[reportFunctionMemberAccess]
         self.log.truncate(state["log_offset"])
         self.metrics = read_metrics(self.folder)
         self._unsaved = False
@@ -150,10 +153,10 @@ class Run:
             return not (interruption.requested or self.stopped_by_callback or self._is_over(done))
 
         return collect(self.envs, self.agent.actor, steps=self.settings["rollout_steps"], episodes=episodes, generator=self.actions,
-                       on_tick=on_tick, reward_normalizer=self.reward_normalizer)  # fmt: skip
+                       on_tick=on_tick, reward_normalizer=self.reward_normalizer, critic=self.agent.critic)  # fmt: skip
 
     def _moments(self, tick: Tick, done: int, running: float | None, latest: dict[str, Any]) -> Iterator[Moment]:
-        observations = list(iterate(self.envs.batched_observation_space, tick.observations))
+        observations = self.envs.each(tick.observations)
         for b in np.flatnonzero(~tick.phantom).tolist():
             action = tick.actions[b]
             yield Moment(episode=done, timestep=self.timesteps, environment=b, observation=observations[b],
@@ -201,7 +204,7 @@ class Run:
         self.checkpoints, self.saved_at = self.checkpoints + 1, len(self.returns)
         if self.folder is None or self.log is None:  # the environments are cut all the same: one seed, one run, saved or not
             return
-        tensors = {f"agent/{name}": value for name, value in self.agent.tensors().items()}
+        tensors = {f"agent/{name}": value for name, value in self.agent.tensors(self.agent.reads_tokens).items()}
         tensors |= {f"algorithm/{name}": value for name, value in flatten(self.learner.state_dict()).items()}
         tensors |= {"actions": self.actions.get_state(), "returns": torch.tensor(self.returns, dtype=torch.float64)}
         if self.reward_normalizer is not None:
@@ -210,6 +213,8 @@ class Run:
         state = {name: getattr(self, name) for name in names} | {"log_offset": self.log.offset()}
         remember = getattr(self.curriculum, "state_dict", None)
         state["curriculum"] = None if remember is None else remember()
+        remembering = [getattr(one, "state_dict", None) for one in self.transforms]
+        state["transforms"] = [None if remember is None else remember() for remember in remembering]
         save_checkpoint(self.folder / "checkpoints", self.checkpoints, tensors, state)
         self.agent.save_pretrained(self.folder / "agent")
         self._unsaved = False

@@ -6,9 +6,9 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -28,10 +28,11 @@ from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
 from gymformer.rl.envs import Envs, EnvSource, Vectorization, make_envs, name_of
 from gymformer.rl.errors import NonFiniteError
-from gymformer.rl.kl import KLPenalty
-from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, match_critic
+from gymformer.rl.kl import AdaptiveCoefficient, KLPenalty
+from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, match_critic, match_tokens
 from gymformer.rl.ppo import PPO, PPOConfig
 from gymformer.rl.rollouts import RewardNormalizer
+from gymformer.rl.token_envs import TokenEnvs
 from gymformer.seeding import derive_seed, fresh_seed, seeded_globals
 from gymformer.trainer.checkpoint import run_lock
 from gymformer.trainer.interrupts import interruptible
@@ -40,11 +41,32 @@ from gymformer.trainer.run import Callback, Run, Transform
 
 __all__ = ["load_agent", "train_agent"]
 
-DEFAULT_EPISODES = 1000  # of control, where no budget is given
-DEFAULT_ENVS = 8  # fewer where there are fewer than eight episodes for each: the first to end would be the short ones
+DEFAULT_MODEL = "models/reasoner"  # the actor of our language environments where none is given
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in an object's repr; another one in every process
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What is chosen where the user says nothing."""
+
+    episodes: int  # in all
+    update_interval: int  # episodes
+    save_interval: int  # episodes
+    most_envs: int
+
+    def num_envs(self, env: EnvSource, max_episodes: int | None, update_interval: int) -> int:
+        """Copies of the environment. Of control fewer where there are fewer than eight episodes for each: the first to end
+        would be the short ones; language episodes are played whole."""
+        if isinstance(env, gym.Env | VectorEnv):
+            return 1
+        episodes = max_episodes or self.episodes
+        return max(1, min(self.most_envs, episodes // self.most_envs if self is CONTROL else min(update_interval, episodes)))
+
+
+CONTROL = Defaults(episodes=1000, update_interval=100, save_interval=100, most_envs=8)
+TEXT = Defaults(episodes=5120, update_interval=256, save_interval=1024, most_envs=64)
 
 
 def train_agent(
@@ -54,8 +76,8 @@ def train_agent(
     ppo_config: PPOConfig | None = None,
     max_episodes: int | None = None,
     max_timesteps: int = 1000,
-    update_interval: int = 100,
-    save_interval: int = 100,
+    update_interval: int | None = None,
+    save_interval: int | None = None,
     save_path: str | Path | None = "./runs",
     callback: Callback | None = None,
     log_interval: int = 10,
@@ -68,8 +90,8 @@ def train_agent(
     seed: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
     algorithm: str | type[Algorithm] | Algorithm = "ppo",
-    reference: nn.Module | None = None,
-    kl_coef: float = 0.1,
+    reference: nn.Module | Literal["initial"] | None = None,
+    kl_coef: float | AdaptiveCoefficient = 0.1,
     transforms: Sequence[Transform] = (),
     curriculum: Curriculum | None = None,
     eval_interval: int | None = None,
@@ -88,33 +110,35 @@ def train_agent(
     env_name: a registered id, an environment, or a callable that makes one. actor, critic: any modules that read (B,
     *observation_shape); None builds MLPs for the spaces (`hidden_dim`, `activation`).
 
-    Budget: `max_episodes` (1,000 where no budget is given) or `total_timesteps` over all environments, whichever is spent
-    first. `max_timesteps` caps an episode; such a cut is a truncation and bootstraps. The policy is updated every
-    `update_interval` episodes, or every `rollout_steps` steps of each of `num_envs` environments where that is given; a
-    last update always happens.
+    Of token environments (actions are tokens, observations the tokens so far) actor and critic are language models
+    (`LMActorNetwork`) or any modules that read tokens (B, L); critic=None is a value head on the actor's trunk. An environment
+    of text is turned into one by the actor's tokenizer. There, `max_timesteps` counts tokens.
 
-    Every `save_interval` episodes a checkpoint is written to a new folder below `save_path` (None: nothing is written), and
-    all environments are cut and reset with a derived seed, so that `resume=` (a run's folder, or True for the newest run of
-    this environment), called with the same arguments, continues after a kill bit for bit as if nothing had happened; only
-    the budget may be larger. Ctrl-C and SIGTERM save and end, dropping what was played since the last update.
+    Budget: `max_episodes` (where no budget is given 1,000, of text 5,120) or `total_timesteps` over all environments, whichever
+    is spent first. `max_timesteps` caps an episode; such a cut is a truncation and bootstraps. The policy is updated every
+    `update_interval` episodes (None: 100, of text 256), or every `rollout_steps` steps of each of `num_envs` environments where
+    that is given; a last update always happens.
+
+    Every `save_interval` episodes (None: 100, of text 1,024) a checkpoint is written to a new folder below `save_path` (None:
+    nothing is written), and all environments are cut and reset with a derived seed, so that `resume=` (a run's folder, or
+    True for the newest run of this environment), called with the same arguments, continues after a kill bit for bit as if
+    nothing had happened; only the budget may be larger. Ctrl-C and SIGTERM save and end, dropping what was played since the last update.
 
     `callback(moment)` sees every step of every environment and stops training by returning False. `eval_interval`
     (episodes) evaluates on environments apart and keeps the best agent. `tracker`: "wandb", "tensorboard", or an object
-    with start, log and finish. `reference` with `kl_coef` penalises divergence from a reference policy; `transforms` write
-    penalties of your own. `progress`: None shows a bar where someone can see it, True always, False prints nothing.
+    with start, log and finish. `reference` with `kl_coef` penalises divergence from a reference policy ("initial": the actor as
+    it is now), by a fixed amount or an AdaptiveCoefficient; `transforms` write penalties of your own. `progress`: None shows a
+    bar where someone can see it, True always, False prints nothing.
     `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
     `seed_globals` also seeds the global generators, for environments that ignore reset(seed=...), and restores them.
 
     Raises NonFiniteError when a reward, observation, loss or gradient is NaN or infinite, after saving what led there.
     """
-    for name, value in (("update_interval", update_interval), ("save_interval", save_interval), ("log_interval", log_interval)):
-        _require_positive(name, value)
     for name, value in (("max_episodes", max_episodes), ("total_timesteps", total_timesteps), ("rollout_steps", rollout_steps),
-                        ("eval_interval", eval_interval), ("num_envs", num_envs), ("max_timesteps", max_timesteps)):  # fmt: skip
-        if value is not None:
+                        ("eval_interval", eval_interval), ("num_envs", num_envs), ("max_timesteps", max_timesteps),
+                        ("update_interval", update_interval), ("save_interval", save_interval), ("log_interval", log_interval)):  # fmt: skip
+        if value is not None or name == "log_interval":
             _require_positive(name, value)
-    if max_episodes is None and total_timesteps is None:
-        max_episodes = DEFAULT_EPISODES
     if eval_interval is not None and isinstance(env_name, gym.Env | gym.vector.VectorEnv):
         raise ValueError(
             "eval_interval needs environments apart from the one that is trained in; give an id or a callable instead of an instance"
@@ -133,38 +157,50 @@ def train_agent(
     resumed = _run_to_resume(resume, save_path, name_of(env_name))
     stored = {} if resumed is None else read_json(resumed / "config.json")
     seed = int(stored.get("seed", fresh_seed()) if seed is None else seed)
-    num_envs = int(num_envs or stored.get("num_envs") or _default_num_envs(env_name, max_episodes))
+    if isinstance(algorithm, Algorithm):
+        actor, critic = (algorithm.networks()[name] for name in ("actor", "critic"))
+    actor, source, arguments = _for_language(env_name, env_kwargs, actor)
+    defaults = TEXT if getattr(actor, "reads_tokens", False) else CONTROL
+    if max_episodes is None and total_timesteps is None:
+        max_episodes = defaults.episodes
+    update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
+    num_envs = int(num_envs or stored.get("num_envs") or defaults.num_envs(env_name, max_episodes, update_interval))
 
     with ExitStack() as stack:
         if seed_globals:
             stack.enter_context(seeded_globals(derive_seed(seed, "globals")))
-        envs = make_envs(env_name, num_envs, env_kwargs=env_kwargs, max_timesteps=max_timesteps, vectorization=vectorization,
+        envs = make_envs(source, num_envs, env_kwargs=arguments, max_timesteps=max_timesteps, vectorization=vectorization,
                          normalize_observations=normalize_observations)  # fmt: skip
+        if isinstance(envs, TokenEnvs):
+            envs.id = name_of(env_name)
         if not isinstance(env_name, gym.Env | gym.vector.VectorEnv):  # an environment given stays the giver's
             stack.callback(envs.close)
         if curriculum is not None:
             envs.options = curriculum.options
         unit, total = ("episodes", max_episodes) if max_episodes is not None else ("timesteps", total_timesteps)
         show = Progress(total, unit, progress, log_interval)
-        policy, value = _networks(envs, actor, critic, algorithm, hidden_dim, activation, seed)
+        policy, value = _networks(envs, actor, critic, hidden_dim, activation, seed)
         device = resolve_device(device, policy, value)
         policy, value = _without_dropout(policy.to(device), show), _without_dropout(value.to(device), show)
         config = ppo_config or PPOConfig()
         learner = _algorithm(algorithm, policy, value, config, _generator(seed, "minibatches"))
         if reference is not None:
-            # A copy: the reference may be the actor itself, which goes on learning.
-            frozen = match_actions(copy.deepcopy(reference).to(device), envs.action_space, envs.encoder.shape)
+            frozen = _matched_actor(_frozen(reference, policy).to(device), envs)
             transforms = [KLPenalty(frozen.requires_grad_(False).eval(), kl_coef), *transforms]
         settings = {
             "env": envs.id, "seed": seed, "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
             "update_interval": None if rollout_steps else update_interval, "rollout_steps": rollout_steps, "save_interval": save_interval,
             "eval_interval": eval_interval, "eval_episodes": eval_episodes, "algorithm": type(learner).__name__,
-            "config": asdict(getattr(learner, "config", config)), "kl_coef": None if reference is None else kl_coef,
+            "config": asdict(getattr(learner, "config", config)),
+            "kl_coef": None if reference is None else asdict(kl_coef) if isinstance(kl_coef, AdaptiveCoefficient) else kl_coef,
             "normalize_observations": normalize_observations, "normalize_rewards": normalize_rewards, "seed_globals": seed_globals,
             "env_kwargs": {key: ADDRESS.sub("", repr(value)) for key, value in (env_kwargs or {}).items()},
         }  # fmt: skip
         normalizer = RewardNormalizer(settings["config"].get("gamma", 0.99), envs.num_envs) if normalize_rewards else None
-        agent = TrainedAgent(policy, value, envs.encoder, envs.action_space, **_origin(env_name, env_kwargs),
+        if policy.reads_tokens:
+            settings |= {"model": getattr(policy, "model_name", None), "sampling": dict(policy.sampling)}
+        encoder = envs.observation_space if isinstance(envs, TokenEnvs) else envs.encoder
+        agent = TrainedAgent(policy, value, encoder, envs.action_space, **_origin(env_name, env_kwargs),
                              max_timesteps=max_timesteps, reward_moments=normalizer and normalizer.moments)  # fmt: skip
         run = Run(
             settings=settings, envs=envs, learner=learner, agent=agent,
@@ -184,7 +220,7 @@ def train_agent(
             run.log = MetricsLog(run.folder / "metrics.jsonl")
             stack.callback(run.log.close)
         _say_choices(show, settings, config, envs, device, threads, run.folder)
-        if save_interval < 10 * envs.num_envs:
+        if save_interval < 10 * envs.num_envs and not isinstance(envs, TokenEnvs):
             show.say(f"every checkpoint cuts {envs.num_envs} episodes: with save_interval={save_interval} the returns tell of short "
                      f"episodes more often than of long ones; {10 * envs.num_envs} or more avoids that")  # fmt: skip
         if resumed is not None:
@@ -201,18 +237,59 @@ def train_agent(
             raise
 
 
-def _networks(envs: Envs, actor: nn.Module | None, critic: nn.Module | None, algorithm: Any, hidden_dim: int | Sequence[int],
+def _for_language(env: EnvSource, env_kwargs: dict[str, Any] | None,
+                  actor: nn.Module | None) -> tuple[nn.Module | None, EnvSource, dict[str, Any] | None]:  # fmt: skip
+    """Actor, environment and arguments, where the actor is a language model or the environment is one of ours for such:
+    the environment then speaks the actor's tokens. All others as they are."""
+    from gymformer.env.making import for_language_model, is_for_language
+
+    if actor is None and is_for_language(env):
+        from gymformer.rl.transformers_nn import LMActorNetwork
+
+        actor = LMActorNetwork(DEFAULT_MODEL)
+    if not getattr(actor, "has_tokenizer", False):
+        return actor, env, env_kwargs
+    return actor, *for_language_model(env, env_kwargs, actor.tokenizer, actor.context)  # type: ignore[union-attr]
+
+
+def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module | None, hidden_dim: int | Sequence[int],
               activation: str, seed: int) -> tuple[ActorNetwork, CriticNetwork]:  # fmt: skip
-    """Actor and critic that fit the environment: the ones given, those of a ready algorithm, or new MLPs."""
-    if isinstance(algorithm, Algorithm):
-        networks = algorithm.networks()
-        actor, critic = networks["actor"], networks["critic"]
+    """Actor and critic that fit the environment: the ones given, or new ones."""
+    if isinstance(envs, TokenEnvs):
+        if actor is None:
+            raise ValueError(f"{envs.id} is a token environment ({envs.num_tokens} tokens), and needs a language model: "
+                             "train_agent(..., actor=LMActorNetwork(model_name)), or any module that reads tokens (B, L)")  # fmt: skip
+        policy = match_tokens(actor, envs.num_tokens)
+        if critic is None and not hasattr(policy, "value_head"):
+            raise ValueError("critic=None is a value head on a language model's trunk, but the actor is a module of your own; give a critic "
+                             "too: any module that maps tokens (B, L) to values (B,)")  # fmt: skip
+        return policy, match_critic(policy.value_head() if critic is None else critic, (1,), torch.int64)  # type: ignore[operator]
     generator = _generator(seed, "networks")
     if actor is None:
         actor = MLPActorNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
     if critic is None:
         critic = MLPCriticNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
-    return match_actions(actor, envs.action_space, envs.encoder.shape), match_critic(critic, envs.encoder.shape)
+    return _matched_actor(actor, envs), match_critic(critic, envs.encoder.shape)
+
+
+def _matched_actor(actor: nn.Module, envs: Envs | TokenEnvs) -> ActorNetwork:
+    if isinstance(envs, TokenEnvs):
+        return match_tokens(actor, envs.num_tokens)
+    if getattr(actor, "has_tokenizer", False):
+        raise ValueError(f"{envs.id} has observations {envs.observation_space}, which a language model cannot read; wrap it so that it "
+                         "speaks (spaces.Text, or Sequence(Discrete) of tokens), or use an MLP (actor=None)")  # fmt: skip
+    return match_actions(actor, envs.action_space, envs.encoder.shape)
+
+
+def _frozen(reference: nn.Module | Literal["initial"], policy: ActorNetwork) -> nn.Module:
+    """A reference that does not go on learning with the policy."""
+    if reference == "initial":
+        own = getattr(policy, "reference", None)
+        return copy.deepcopy(policy) if own is None else own()
+    assert isinstance(reference, nn.Module)
+    if not list(reference.parameters()):  # lies in the policy itself: the model with its adapter off
+        return reference
+    return copy.deepcopy(reference)
 
 
 def _algorithm(algorithm: str | type[Algorithm] | Algorithm, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig,
@@ -235,14 +312,9 @@ def _generator(seed: int, name: str, device: torch.device | str = "cpu") -> torc
     return torch.Generator(device).manual_seed(derive_seed(seed, name))
 
 
-def _require_positive(name: str, value: int) -> None:
+def _require_positive(name: str, value: int | None) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name}={value!r}; it must be a whole number of at least 1")
-
-
-def _default_num_envs(env: EnvSource, max_episodes: int | None) -> int:
-    single = isinstance(env, gym.Env | gym.vector.VectorEnv)
-    return 1 if single else min(DEFAULT_ENVS, max(1, (max_episodes or DEFAULT_EPISODES) // DEFAULT_ENVS))
 
 
 def _origin(env: EnvSource, env_kwargs: dict[str, Any] | None) -> dict[str, Any]:
@@ -258,7 +330,7 @@ def _origin(env: EnvSource, env_kwargs: dict[str, Any] | None) -> dict[str, Any]
 def _without_dropout(network: Network, show: Progress) -> Network:
     """The network in eval mode, where it stays: the policy that learns, and that is evaluated, is then the one that acted."""
     layers = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    if network.training and any(isinstance(module, layers) for module in network.modules()):
+    if network.training and any(isinstance(module, layers) and getattr(module, "p", 1) > 0 for module in network.modules()):
         show.say(f"{type(network).__name__}: dropout and batch normalisation are off while it acts and learns (eval mode)")
     return network.eval()
 
@@ -303,10 +375,11 @@ def _save_evidence(folder: Path, error: NonFiniteError) -> Path:
     return path
 
 
-def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, envs: Envs, device: torch.device, threads: int,
+def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, envs: Envs | TokenEnvs, device: torch.device, threads: int,
                  folder: Path | None) -> None:  # fmt: skip
     """What was chosen for the user, in three lines."""
-    kind = "plain environment" if envs.num_envs == 1 else f"environments ({type(envs.vector).__name__})"
+    text = isinstance(envs, TokenEnvs)
+    kind = "plain environment" if envs.num_envs == 1 else f"environments ({'tokens' if text else type(envs.vector).__name__})"
     why = ", one thread because the networks are small" if threads == 1 else f", {threads} threads"
     show.say(
         f"{settings['env']}: {envs.num_envs} {kind}, {device}{why if device.type == 'cpu' else ''}, seed {settings['seed']}"
@@ -321,7 +394,9 @@ def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, env
         if settings["rollout_steps"]
         else f"{settings['update_interval']} episodes"
     )
-    show.say(f"one update every {every}" + (f"; chosen for control: {', '.join(chosen)}" if chosen else ""))
+    show.say(
+        f"one update every {every}" + (f"; chosen for {'text' if text else 'control'}: {', '.join(chosen)}" if chosen else "")
+    )
     if folder is not None:
         show.say(f"writing to {folder}")
 

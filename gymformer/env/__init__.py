@@ -1,0 +1,1 @@
+"""Environments of language, and how they are made for a language model."""

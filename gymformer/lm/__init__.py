@@ -1,0 +1,1 @@
+"""What language models need and no algorithm knows of."""

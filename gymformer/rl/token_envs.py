@@ -1,0 +1,183 @@
+"""Token environments, and the episode in which each of them is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from gymformer.rl.segment import Segment
+from gymformer.seeding import derive_seed
+
+__all__ = ["Playing", "TokenEnvs", "reads_tokens"]
+
+
+def reads_tokens(observation_space: gym.Space, action_space: gym.Space) -> bool:
+    """A token environment: actions are tokens, Discrete(V), and observations the tokens so far, Sequence(Discrete(V))."""
+    return (
+        isinstance(action_space, spaces.Discrete)
+        and isinstance(observation_space, spaces.Sequence)
+        and isinstance(observation_space.feature_space, spaces.Discrete)
+    )
+
+
+class TokenEnvs:
+    """B token environments, each reset with a seed of its own for every episode.
+
+    They are stepped one after another in this process: a language model's step costs more than a hundred of theirs. `options`
+    is asked for at each reset (a curriculum).
+    """
+
+    def __init__(self, envs: list[gym.Env], id: str = "environment"):
+        self.envs, self.id, self.num_envs = envs, id, len(envs)
+        self.keep_raw = True  # a tick's observations are the token rows, which are there anyway
+        self.observation_space, self.action_space = envs[0].observation_space, envs[0].action_space
+        assert isinstance(self.action_space, spaces.Discrete)
+        if self.action_space.start != 0:
+            raise ValueError(
+                f"{id} has actions {self.action_space}; tokens are numbered from 0: use Discrete({self.action_space.n})"
+            )
+        self.num_tokens = int(self.action_space.n)
+        self.options: Callable[[], dict[str, Any]] = dict
+        self.seed, self.episodes = 0, 0  # the next episode is reset with a seed derived from both
+        self.playing: list[Playing | None] = [None] * self.num_envs  # an episode that a rollout of steps left unfinished
+
+    def reset(self, seed: int) -> None:
+        """Unfinished episodes are cut; the next ones are those of `seed`."""
+        self.seed, self.episodes = seed, 0
+        self.playing = [None] * self.num_envs
+
+    def start(self, index: int) -> "Playing":
+        """Environment `index` begins the next episode, or goes on with the one that it is in."""
+        unfinished = self.playing[index]
+        if unfinished is not None:
+            self.playing[index] = None
+            return unfinished
+        seed = derive_seed(self.seed, "episode", self.episodes)
+        self.episodes += 1
+        env = self.envs[index]
+        observation, info = env.reset(seed=seed, options=self.options() or None)
+        playing = Playing(env, index, info, has_masks=env.has_wrapper_attr("action_masks"))
+        playing.see(observation)
+        if not playing.tokens:
+            raise ValueError(f"{self.id} starts with no tokens at all, but a language model needs one to go on from; let the prompt "
+                             "begin with a token that marks the beginning of a text")  # fmt: skip
+        return playing
+
+    @property
+    def episode_returns(self) -> np.ndarray:
+        """(B,) what the unfinished episodes have brought so far."""
+        return np.array([0.0 if playing is None else playing.total for playing in self.playing])
+
+    def each(self, observations: list[Any]) -> list[Any]:
+        """A tick's observations, one for each environment."""
+        return observations
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+@dataclass(slots=True)
+class Playing:
+    """An episode under way: what was read, where actions were chosen, and what they brought."""
+
+    env: gym.Env
+    index: int  # of the environment
+    info: dict[str, Any]
+    has_masks: bool = False  # the environment has a method action_masks()
+    tokens: list[int] = field(default_factory=list)  # the row that grows
+    rows: list[np.ndarray] = field(default_factory=list)  # rows before it, which the environment rewrote
+    row: list[int] = field(default_factory=list)  # where each state lies
+    col: list[int] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    legal: list[np.ndarray | None] = field(default_factory=list)
+    total: float = 0.0  # of the whole episode, earlier pieces included
+    length: int = 0  # decisions of the whole episode, earlier pieces included
+    terminated: bool = False
+    truncated: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.terminated or self.truncated
+
+    def see(self, observation: Any) -> tuple[int, list[int]]:
+        """Takes in what the environment shows now: how many of the known tokens still stand, and those to read after them.
+
+        The environment may return the very list that it returned before, grown in place, so the comparison is with a copy of
+        our own. A history that was rewritten opens a new row.
+        """
+        new = observation.tolist() if isinstance(observation, np.ndarray) else list(observation)
+        known = len(self.tokens)
+        if new[:known] == self.tokens:
+            block = [int(token) for token in new[known:]]
+            self.tokens += block
+            return (known, block) if block else (known - 1, self.tokens[-1:])  # nothing new: the last is read again
+        if not new:
+            raise ValueError(
+                "the environment's observation is empty after a step; a token environment must show at least one token"
+            )
+        same = next((i for i, (a, b) in enumerate(zip(new, self.tokens, strict=False)) if a != b), min(len(new), known))
+        same = min(same, len(new) - 1)  # at least one token is read, for what comes after it
+        if self.row and self.row[-1] == len(self.rows):  # a row in which nothing was decided is nobody's state
+            self.rows.append(np.array(self.tokens, np.int64))
+        self.tokens = [int(token) for token in new]
+        return same, self.tokens[same:]
+
+    def stand(self) -> None:
+        """The state that is reached, where the next action is chosen or the episode ends."""
+        self.row.append(len(self.rows))
+        self.col.append(len(self.tokens) - 1)
+
+    def step(self, action: int, log_prob: float) -> tuple[int, list[int]]:
+        """One action; returns what `see` says of the observation after it."""
+        observation, reward, terminated, truncated, self.info = self.env.step(action)
+        self.actions.append(action)
+        self.log_probs.append(log_prob)
+        self.rewards.append(float(reward))
+        self.total += self.rewards[-1]
+        self.length += 1
+        self.terminated, self.truncated = bool(terminated), bool(truncated)
+        return self.see(observation)
+
+    def cut_to(self, context: int | None) -> None:
+        """A row that has filled the network's context ends the episode there: a truncation, whose last readable state stands
+        for the state that it reached."""
+        if context is not None and len(self.tokens) >= context:
+            del self.tokens[context:]
+            self.truncated = not self.terminated
+
+    def mask(self, num_tokens: int) -> np.ndarray | None:
+        """(V,) bool: the tokens that the environment allows now, where it says so."""
+        given = self.info.get("action_mask")
+        if given is None and self.has_masks:
+            given = self.env.get_wrapper_attr("action_masks")()
+        if given is None:
+            return None
+        mask = np.asarray(given, bool).reshape(-1)
+        if len(mask) != num_tokens or not mask.any():
+            raise ValueError(f"the action mask has {len(mask)} entries, {int(mask.sum())} of them true; it needs one for each of the "
+                             f"{num_tokens} tokens, and at least one true")  # fmt: skip
+        return mask
+
+    def segment(self, num_tokens: int) -> Segment:
+        """What was recorded as a segment; what follows is recorded anew."""
+        rows = [*self.rows, np.array(self.tokens, np.int64)]
+        legal = None
+        if any(mask is not None for mask in self.legal):
+            legal = np.stack([np.ones(num_tokens, bool) if mask is None else mask for mask in self.legal])
+        segment = Segment(
+            rows, np.array(self.actions, np.int64), np.array(self.log_probs, np.float32), np.array(self.rewards),
+            terminated=self.terminated, row=np.array(self.row), col=np.array(self.col),
+            values=np.array(self.values, np.float32) if self.values else None, legal=legal,
+        )  # fmt: skip
+        if self.over:
+            segment.episode_return, segment.episode_length, segment.info = self.total, self.length, self.info
+        self.rows, self.row, self.col, self.legal = [], [], [], []
+        self.actions, self.log_probs, self.rewards, self.values = [], [], [], []
+        return segment
