@@ -94,7 +94,12 @@ def test_command_line_over_file_over_preset_over_defaults(asked, tmp_path, capsy
     file = config_file(tmp_path, "env: CartPole-v1\nseed: 5\nnum_envs: 3\nppo_config: {gamma: 0.5, lam: 0.6, lr_actor: 1e-3}\n")
     main(["train", "--config", file, "--seed=7", "--ppo.gamma", "0.7", "--ppo.no-normalize-advantages"])
     arguments, config = asked[0], asked[0]["ppo_config"]
-    assert (arguments["seed"], arguments["num_envs"], arguments["rollout_steps"], arguments["save_interval"]) == (7, 3, 32, None)
+    assert (arguments["seed"], arguments["num_envs"], arguments["rollout_steps"], arguments["save_interval"]) == (
+        7,
+        3,
+        32,
+        None,
+    )
     assert (config.gamma, config.lam, config.update_epochs, config.value_coef) == (0.7, 0.6, 9, 0.5)
     assert config.lr_actor == 0.001  # PyYAML reads 1e-3 as a string
     assert config.normalize_advantages is False
