@@ -19,8 +19,6 @@ from gymformer.seeding import derive_seed
 
 __all__ = ["Evaluation", "evaluate", "play_tokens"]
 
-TEXTS_AT_ONCE = 64  # episodes that a language model plays side by side
-
 FALLBACK_TIMESTEPS = 1000  # the cap of an episode where neither environment nor agent knows one
 
 
@@ -91,7 +89,7 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
     source: EnvSource = env
     if getattr(agent.actor, "has_tokenizer", False):
         source, env_kwargs = for_language_model(env, env_kwargs, agent.actor.tokenizer, agent.actor.context)  # type: ignore[attr-defined]
-    count = num_envs or (1 if isinstance(env, gym.Env) else min(episodes, TEXTS_AT_ONCE))
+    count = num_envs or (1 if isinstance(env, gym.Env) else min(episodes, agent.actor.rows_at_once))
     envs = make_envs(source, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:

@@ -29,6 +29,7 @@ class ActorNetwork(nn.Module):
     """A policy's network: states in, the outputs of an action distribution out."""
 
     reads_tokens = False  # states are places in rows of tokens, not vectors
+    rows_at_once = 8  # rows of tokens that it reads side by side where nobody says how many
     context: int | None = None  # tokens that it can read; None: any number, or it reads vectors
     sampling: Mapping[str, Any] = {}  # temperature, top_k, top_p of its policy over tokens, where they are set
 

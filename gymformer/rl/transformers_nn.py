@@ -142,6 +142,15 @@ class LMActorNetwork(ActorNetwork):
         return self._tokenizer
 
     @property
+    def rows_at_once(self) -> int:
+        """How many rows of 512 tokens a gibibyte of keys and values holds: a good number of environments for the rollouts."""
+        config = self._trunk.plain.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or self._trunk.width // config.num_attention_heads
+        of_token = 2 * config.num_hidden_layers * heads * width * next(self.parameters()).element_size()  # bytes
+        return max(8, 2**30 // (512 * of_token))
+
+    @property
     def has_tokenizer(self) -> bool:
         return self._tokenizer is not None or self.model_name is not None
 

@@ -54,19 +54,11 @@ class Defaults:
     episodes: int  # in all
     update_interval: int  # episodes
     save_interval: int  # episodes
-    most_envs: int
-
-    def num_envs(self, env: EnvSource, max_episodes: int | None, update_interval: int) -> int:
-        """Copies of the environment. Of control fewer where there are fewer than eight episodes for each: the first to end
-        would be the short ones; language episodes are played whole."""
-        if isinstance(env, gym.Env | VectorEnv):
-            return 1
-        episodes = max_episodes or self.episodes
-        return max(1, min(self.most_envs, episodes // self.most_envs if self is CONTROL else min(update_interval, episodes)))
 
 
-CONTROL = Defaults(episodes=1000, update_interval=100, save_interval=100, most_envs=8)
-TEXT = Defaults(episodes=5120, update_interval=256, save_interval=1024, most_envs=64)
+CONTROL = Defaults(episodes=1000, update_interval=100, save_interval=100)
+TEXT = Defaults(episodes=5120, update_interval=256, save_interval=1024)
+ENVS = 8  # of control; fewer where there are fewer than eight episodes for each: the first to end would be the short ones
 
 
 def train_agent(
@@ -164,7 +156,7 @@ def train_agent(
     if max_episodes is None and total_timesteps is None:
         max_episodes = defaults.episodes
     update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
-    num_envs = int(num_envs or stored.get("num_envs") or defaults.num_envs(env_name, max_episodes, update_interval))
+    num_envs = int(num_envs or stored.get("num_envs") or _num_envs(env_name, actor, max_episodes, update_interval))
 
     with ExitStack() as stack:
         if seed_globals:
@@ -270,6 +262,16 @@ def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module
     if critic is None:
         critic = MLPCriticNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
     return _matched_actor(actor, envs), match_critic(critic, envs.encoder.shape)
+
+
+def _num_envs(env: EnvSource, actor: nn.Module | None, max_episodes: int | None, update_interval: int) -> int:
+    """Copies of the environment, where the user names no number. Language episodes are played whole, so they may be as many
+    as an update learns from and the model reads at once."""
+    if isinstance(env, gym.Env | VectorEnv):
+        return 1
+    if getattr(actor, "reads_tokens", False):
+        return min(update_interval, max_episodes or update_interval, actor.rows_at_once)  # type: ignore[union-attr, arg-type, return-value]
+    return max(1, min(ENVS, (max_episodes or CONTROL.episodes) // ENVS))
 
 
 def _matched_actor(actor: nn.Module, envs: Envs | TokenEnvs) -> ActorNetwork:
