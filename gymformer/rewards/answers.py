@@ -8,7 +8,7 @@ from fractions import Fraction
 
 __all__ = ["closeness", "is_correct", "plain_number"]
 
-LONGEST = 120  # characters of an answer; no right one is longer, and a wrong one must not keep a parser busy
+LONGEST = 120  # characters of a number or formula; no right one is longer, and a wrong one must not keep a parser busy
 MOST_BRACKETS = 20
 LARGEST_EXPONENT = 1000  # of all exponents multiplied: 9**9**9 has 370 million digits
 LARGEST_EXPONENT_OF_LETTERS = 12  # a power of a sum of letters is multiplied out
@@ -40,7 +40,7 @@ def is_correct(answer: str, gold: str) -> bool:
     "tasks"). Too long, too nested and too powerful formulas are wrong unread. A formula that the question already contains
     counts as its answer, so use questions whose answer is not an equal formula.
     """
-    if not answer.strip() or len(answer) > LONGEST:
+    if not answer.strip() or not gold.strip() or len(answer) > max(LONGEST, 2 * len(gold)):
         return False
     number = plain_number(gold)
     if number is not None:
