@@ -1,13 +1,111 @@
-"""Environments for a language model: made so that they speak its tokens."""
+"""From what a user names to the environment that a language model with a given tokenizer plays."""
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
+from gymnasium.vector import VectorEnv
+
+from gymformer.env.text_env import is_text_env
+from gymformer.env.text_to_tokens import MAX_TURN_TOKENS, TextToTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["for_language_model", "is_for_language"]
 
-
-def is_for_language(env: Any) -> bool:
-    return False
+Source = str | gym.Env | VectorEnv | Callable[..., gym.Env]
 
 
-def for_language_model(env: Any, env_kwargs: dict[str, Any] | None, tokenizer: Any, context: int | None = None) -> Any:
-    return env, env_kwargs
+def for_language_model(
+    env: Source,
+    env_kwargs: dict[str, Any] | None,
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    max_turn_tokens: int = MAX_TURN_TOKENS,
+    context: int | None = None,
+) -> tuple[Source, dict[str, Any]]:
+    """The environment, and the arguments to make it with, as an actor with this tokenizer plays it.
+
+    Where the environment's maker (an id's entry point, or the callable given) takes a `tokenizer`, and the arguments name
+    neither `tokenizer` nor `model_name`, it gets the actor's. An environment from texts to texts becomes one of tokens
+    (`TextToTokens` with `max_turn_tokens` and `context`). Any other is passed on unchanged. To see which it is, an id or a
+    callable is made once.
+
+    The arguments returned may hold the tokenizer: what is written to a file is what the user gave.
+    """
+    arguments = dict(env_kwargs or {})
+    if isinstance(env, VectorEnv):
+        return env, arguments
+    if isinstance(env, gym.Env):
+        wraps = is_text_env(env)
+        return (TextToTokens(env, tokenizer, max_turn_tokens=max_turn_tokens, context=context) if wraps else env), arguments
+    maker, registered = _maker(_spec(env)) if isinstance(env, str) else (env, {})
+    if maker is None:  # a vector version alone
+        return env, arguments
+    if not {"tokenizer", "model_name"} & (arguments.keys() | registered.keys()) and "tokenizer" in _parameters(maker):
+        arguments["tokenizer"] = tokenizer
+    probe = _make(env, arguments)
+    wraps = isinstance(probe, gym.Env) and is_text_env(probe)
+    if isinstance(env, str):  # what a callable gave may be its only one
+        probe.close()
+    if not wraps:
+        return env, arguments
+    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+    return TurnsAsTokens(env, tokenizer, max_turn_tokens, context, name), arguments
+
+
+def is_for_language(env: Source) -> bool:
+    """The environment speaks the tokens of whoever plays it: its maker takes a `tokenizer`."""
+    if isinstance(env, gym.Env | VectorEnv):
+        return False
+    maker = _maker(_spec(env))[0] if isinstance(env, str) else env
+    return maker is not None and "tokenizer" in _parameters(maker)
+
+
+@dataclass(frozen=True)
+class TurnsAsTokens:
+    """Makes an environment of texts, and wraps it into one of tokens. It can be sent to another process."""
+
+    env: str | Callable[..., gym.Env]
+    tokenizer: "PreTrainedTokenizerBase" = field(repr=False)
+    max_turn_tokens: int
+    context: int | None
+    __name__: str
+
+    def __call__(self, **arguments: Any) -> gym.Env:
+        env = _make(self.env, arguments)
+        return TextToTokens(env, self.tokenizer, max_turn_tokens=self.max_turn_tokens, context=self.context)
+
+
+def _make(env: str | Callable[..., gym.Env], arguments: dict[str, Any]) -> gym.Env:
+    return gym.make(env, disable_env_checker=True, **arguments) if isinstance(env, str) else env(**arguments)
+
+
+def _maker(spec: EnvSpec) -> tuple[Callable[..., Any] | None, dict[str, Any]]:
+    """What makes the environment, and the arguments that it was registered with."""
+    entry_point = spec.entry_point
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point, spec.kwargs
+
+
+def _parameters(maker: Callable[..., Any]) -> set[str]:
+    try:
+        return set(inspect.signature(maker).parameters)
+    except (TypeError, ValueError):  # some callables written in C have none
+        return set()
+
+
+def _spec(env_id: str) -> EnvSpec:
+    """The registered specification of an id, as gym.make finds it: "module:Id" imports the module, and an id without a
+    version is its newest."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        import_module(module)
+    namespace, short, version = parse_env_id(name)
+    if version is None:
+        version = find_highest_version(namespace, short)
+    return gym.spec(get_env_id(namespace, short, version))

@@ -241,7 +241,7 @@ def _for_language(env: EnvSource, env_kwargs: dict[str, Any] | None,
         actor = LMActorNetwork(DEFAULT_MODEL)
     if not getattr(actor, "has_tokenizer", False):
         return actor, env, env_kwargs
-    return actor, *for_language_model(env, env_kwargs, actor.tokenizer, actor.context)  # type: ignore[union-attr]
+    return actor, *for_language_model(env, env_kwargs, actor.tokenizer, context=actor.context)  # type: ignore[union-attr]
 
 
 def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module | None, hidden_dim: int | Sequence[int],

@@ -1,0 +1,34 @@
+"""What a person sees of a text that a model wrote: escaped, and coloured token by token."""
+
+import html
+from collections.abc import Sequence
+
+from gymformer.env.codec import Codec
+
+__all__ = ["ansi", "printable", "token_html"]
+
+HUES = (210, 35, 130, 285)  # degrees, of neighbouring tokens
+
+
+def printable(text: str) -> str:
+    """The text with control codes as what they are called ("\\x1b"), so that a terminal does not obey them."""
+    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
+
+
+def ansi(prompt: str, text: str) -> str:
+    """Prompt and continuation for a terminal, the prompt dim."""
+    return f"\x1b[2m{printable(prompt)}\x1b[0m{printable(text)}"
+
+
+def token_html(codec: Codec, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """Prompt and continuation as HTML: the prompt grey, every new token on a colour of its own, its id in the tooltip."""
+    tokens = [f'<span style="color:#888">{html.escape(printable(codec.text(prompt)))}</span>'] if prompt else []
+    for index, token in enumerate(new):
+        piece = html.escape(printable(codec.piece(token)))
+        shown = piece.replace("\n", "⏎\n") or "∅"
+        tokens.append(f'<span style="background:hsl({HUES[index % len(HUES)]} 70% 88%)" title="token {token}">{shown}</span>')
+    return f'<pre style="white-space:pre-wrap;color:#111;background:#fff">{"".join(tokens)}</pre>'
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode() if char != "\ufffd" else char

@@ -1,0 +1,151 @@
+"""TokenEnv: a base for environments in which one action is one token."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import gymnasium as gym
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+
+from gymformer.env.codec import Codec, RunningText, load_tokenizer
+from gymformer.env.rendering import ansi, token_html
+from gymformer.rewards.component import RewardComponent, RewardSum
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["RewardFn", "TokenEnv", "is_token_env"]
+
+RewardFn = Callable[[str], float] | RewardComponent | RewardSum
+
+
+def is_token_env(env: gym.Env) -> bool:
+    """Whether one action is one token and an observation the tokens so far; no base class is needed for that."""
+    observation = env.observation_space
+    return (
+        isinstance(env.action_space, spaces.Discrete)
+        and isinstance(observation, spaces.Sequence)
+        and isinstance(observation.feature_space, spaces.Discrete)
+    )
+
+
+class TokenEnv(gym.Env[tuple[int, ...], Any]):
+    """Description: an episode begins with a prompt, each action appends one token, and the end pays what the text is worth.
+
+    A subclass says what the prompt is, when the text is over, and what it is worth (`prompt`, `is_over`, `score`); it may
+    tell more (`facts`). It draws from `self.np_random` only. `self.codec` turns text into ids and back.
+
+    Action: `Discrete(V)`, a token id; V counts the tokenizer's tokens. A model's spare rows beyond them are refused.
+    Observation: `Sequence(Discrete(V))`, a new tuple of the prompt's ids and of all actions so far.
+    Reward: 0 until the end; there `reward_fn`, or else `score`, of the text that the actions wrote. `reward_fn` is a function
+        of that text, or a `RewardComponent` or `RewardSum` of the state: "prompt", "text", and all `facts`.
+    Episode end: `terminated` when `is_over` says so. After `max_generation` tokens without that, the text is cut: with
+        `at_limit="truncate"` the step is `truncated` and pays nothing, as the text is not finished (a learner bootstraps its
+        value); with "terminate" the limit is part of the task: the step is `terminated` and pays for the text as it stands.
+        A further step raises ResetNeeded.
+    Info: "prompt" and "text" at reset and at the end, "text" at every step (a character that lacks bytes waits), and `facts`.
+    Rendering: "ansi", prompt and continuation; "html", the tokens in colours.
+    """
+
+    metadata = {"render_modes": ["ansi", "html"], "render_fps": 1}  # noqa: RUF012
+
+    def __init__(
+        self,
+        tokenizer: "str | Path | PreTrainedTokenizerBase",
+        *,
+        max_generation: int = 64,  # tokens
+        at_limit: Literal["truncate", "terminate"] = "truncate",
+        reward_fn: RewardFn | None = None,
+        render_mode: str | None = None,
+    ):
+        if max_generation < 1:
+            raise ValueError(f"max_generation={max_generation}; a text has at least 1 token")
+        if at_limit not in ("truncate", "terminate"):
+            raise ValueError(f'at_limit={at_limit!r} is not known; use "truncate" or "terminate"')
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode={render_mode!r} is not one of {self.metadata['render_modes']}")
+        self.tokenizer = load_tokenizer(tokenizer)
+        self.codec = Codec(self.tokenizer)
+        self.ends = self.codec.eos  # tokens that end a text without being part of it
+        self.max_generation, self.at_limit, self.reward_fn, self.render_mode = max_generation, at_limit, reward_fn, render_mode
+        self.action_space = spaces.Discrete(self.codec.size)
+        self.observation_space = spaces.Sequence(spaces.Discrete(self.codec.size))
+        self._prompt: tuple[int, ...] = ()
+        self._new: list[int] = []
+        self._running = RunningText(self.codec)
+        self._playing = False
+
+    @abstractmethod
+    def prompt(self, options: dict[str, Any]) -> list[int]:
+        """The ids that a new episode begins with, at least one; `options` are those of `reset`."""
+
+    @abstractmethod
+    def is_over(self, new: Sequence[int]) -> bool:
+        """Whether the text of these tokens, at least one, is finished. `self.text` is the text so far."""
+
+    @abstractmethod
+    def score(self, text: str) -> float:
+        """What the finished text is worth."""
+
+    def facts(self, text: str | None) -> dict[str, Any]:
+        """What else infos, and rewards made of components, shall know: None before the first token, then the final text."""
+        return {}
+
+    @property
+    def text(self) -> str:
+        """What the actions have written so far."""
+        return self._running.text
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[tuple[int, ...], dict[str, Any]]:
+        super().reset(seed=seed)
+        self._prompt = tuple(self.prompt(options or {}))
+        if not self._prompt:
+            raise ValueError(f"{type(self).__name__}.prompt() gave no token, but a model needs one to read; begin with the "
+                             "tokenizer's bos_token_id or eos_token_id")  # fmt: skip
+        if not all(0 <= token < self.codec.size for token in self._prompt):
+            raise ValueError(f"{type(self).__name__}.prompt() gave an id outside 0 to {self.codec.size - 1}: {self._prompt}; "
+                             "encode it with the environment's own tokenizer")  # fmt: skip
+        self._new, self._running, self._playing = [], RunningText(self.codec), True
+        return self._prompt, {"prompt": self.codec.text(self._prompt), "text": "", **self.facts(None)}
+
+    def step(self, action: int) -> tuple[tuple[int, ...], float, bool, bool, dict[str, Any]]:
+        if not self._playing:
+            raise ResetNeeded("there is no episode going on (it has ended, or none was begun); call reset()")
+        token = self.codec.token(action)
+        self._new.append(token)
+        self._running.append(token)
+        observation = (*self._prompt, *self._new)
+        over = bool(self.is_over(self._new))
+        at_limit = not over and len(self._new) >= self.max_generation
+        if not (over or at_limit):
+            return observation, 0.0, False, False, {"text": self.text}
+        self._playing = False
+        truncated = at_limit and self.at_limit == "truncate"
+        text = self.codec.text_until(self._new, self.ends)
+        info = {"prompt": self.codec.text(self._prompt), "text": text, **self.facts(text)}
+        reward = 0.0 if truncated else self._reward(text, info)
+        return observation, reward, not truncated, truncated, info
+
+    def _reward(self, text: str, info: dict[str, Any]) -> float:
+        match self.reward_fn:
+            case None:
+                return float(self.score(text))
+            case RewardSum() as total:
+                info["reward_terms"] = total.terms(info)
+                return sum(info["reward_terms"].values(), 0.0)
+            case RewardComponent() as component:
+                return component(info)
+            case function:
+                return float(function(text))
+
+    def render(self) -> str | None:  # type: ignore[override]
+        if self.render_mode == "html":
+            return token_html(self.codec, self._prompt, self._new)
+        if self.render_mode == "ansi":
+            return ansi(self.codec.text(self._prompt), self.codec.text(self._new))
+        return None

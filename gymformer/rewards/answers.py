@@ -1,0 +1,130 @@
+"""Whether an answer equals the right one: exactly as numbers, else symbolically."""
+
+import logging
+import math
+import re
+import threading
+from fractions import Fraction
+
+__all__ = ["closeness", "is_correct", "plain_number"]
+
+LONGEST = 120  # characters of a number or formula; no right one is longer, and a wrong one must not keep a parser busy
+MOST_BRACKETS = 20
+LARGEST_EXPONENT = 1000  # of all exponents multiplied: 9**9**9 has 370 million digits
+LARGEST_EXPONENT_OF_LETTERS = 12  # a power of a sum of letters is multiplied out
+TIMEOUT = 2  # seconds for one comparison, where a time-out is possible
+
+SURROUNDINGS = re.compile(r"^(?:\\?\$)?\s*(.*?)\s*\.?\s*\$?$")
+WRAPPED_WORDS = re.compile(r"\\(?:text|mathrm|boxed)\{([^{}]*)\}")
+INTEGER = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
+DECIMAL = re.compile(rf"[+-]?(?:{INTEGER}(?:\.\d*)?|\.\d+)", re.ASCII)
+RATIO = re.compile(r"([+-]?\d+) ?/ ?(\d+)", re.ASCII)
+LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac\{([+-]?\d+)\}\{(\d+)\}", re.ASCII)
+# Signs, names and commands that a mathematical answer is made of. No factorials, no sums, no words.
+SIGNS = re.compile(r"\\[a-zA-Z]+|\\[{}%,;:! $]|[0-9]+|[a-zA-Z]|[-+*/^_=<>(){}\[\],.|%:; ]", re.ASCII)
+COMMAND = re.compile(
+    "frac|dfrac|tfrac|sqrt|pi|theta|alpha|beta|gamma|cdot|times|div|pm|infty|cup|cap|in|le|leq|ge|geq|lt|gt|ne|neq|left|right|"
+    "sin|cos|tan|log|ln|circ|quad"
+)
+EXPONENT = re.compile(r"\^\s*[-+]?(\{[^{}^]*\}|\([^()^]*\)|\\?\w+)(?!\s*\^)")  # not itself raised to a power
+WORD = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]{2,}")  # letters that no backslash makes a command
+ASSIGNMENT = re.compile(r"\s*(?:[a-zA-Z]|\\(?:theta|alpha|beta|gamma))(?:_\{?\w+\}?)?\s*=(?!=)")
+
+
+def is_correct(answer: str, gold: str) -> bool:
+    """Whether `answer`, and nothing beside it, equals `gold`.
+
+    If `gold` is a number, `answer` must be one, written plainly (`plain_number`) and exactly equal: 18.0 is 18 and 3/4 is
+    0.75, but neither 0.333 is 1/3 nor 6+2 is 8, or a policy would be paid for repeating the question. Otherwise equal are
+    texts that differ only in spaces and capitals, and formulas in LaTeX that math-verify finds equal (which needs the extra
+    "tasks"). Too long, too nested and too powerful formulas are wrong unread. A formula that the question already contains
+    counts as its answer, so use questions whose answer is not an equal formula.
+    """
+    if not answer.strip() or not gold.strip() or len(answer) > max(LONGEST, 2 * len(gold)):
+        return False
+    number = plain_number(gold)
+    if number is not None:
+        return plain_number(answer) == number
+    answer, gold = (WRAPPED_WORDS.sub(r"\1", text).strip().strip("$") for text in (answer, gold))
+    if _bare(answer) == _bare(gold):
+        return True
+    answer, gold = (_right_side(text.replace("**", "^")) for text in (answer, gold))
+    if not (_is_harmless(answer) and _is_harmless(gold)) or not _letters(answer) <= _letters(gold) | {"e", "i"}:
+        return False
+    return ("=" in gold or "=" not in answer) and _equal_formulas(answer, gold)  # math-verify reads 1 = √2 as √2
+
+
+def plain_number(text: str) -> Fraction | None:
+    """The number that `text` is, exactly; None if it is anything else.
+
+    Numbers are written in the digits 0 to 9: "18", "+18.0", "-.5", "1,000" (groups of three), "3/4", "\\frac{3}{4}"; within
+    "$…$" or "\\boxed{…}", after a currency's "$", before a full stop. No number are: "nan", "inf", "1e3" (exponents), "6+2", "5%",
+    "1,00", "3/0", "١٨" (digits of other scripts), "1_000", the empty text and what is longer than `LONGEST`.
+    """
+    text = text.strip()
+    if len(text) > LONGEST:
+        return None
+    if text.startswith("\\boxed{") and text.endswith("}"):
+        text = text[len("\\boxed{") : -1].strip()
+    text = SURROUNDINGS.sub(r"\1", text).replace("−", "-")
+    if DECIMAL.fullmatch(text):
+        return Fraction(text.replace(",", ""))
+    if match := RATIO.fullmatch(text):
+        above, below = int(match[1]), int(match[2])
+    elif match := LATEX_RATIO.fullmatch(text):
+        above, below = int(match[2]) * (-1 if match[1] == "-" else 1), int(match[3])
+    else:
+        return None
+    return Fraction(above, below) if below else None
+
+
+def closeness(answer: str, gold: str) -> float:
+    """1 / (1 + |answer - gold|) if both are plain numbers, else 0: 1 when equal, 1/2 when one apart."""
+    numbers = plain_number(answer), plain_number(gold)
+    if numbers[0] is None or numbers[1] is None:
+        return 0.0
+    return float(1 / (1 + abs(numbers[0] - numbers[1])))
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _right_side(formula: str) -> str:
+    """What `x = ` gives a value to, without it."""
+    return ASSIGNMENT.sub("", formula, count=1)
+
+
+def _letters(formula: str) -> set[str]:
+    return set(re.findall("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", formula)))
+
+
+def _is_harmless(formula: str) -> bool:
+    """Made of known signs only, and of a size that a computer algebra system deals with in no time."""
+    if len(formula) > LONGEST or SIGNS.sub("", formula) or WORD.search(formula):
+        return False
+    commands = re.findall(r"\\([a-zA-Z]+)", formula)
+    if not all(map(COMMAND.fullmatch, commands)) or sum(map(formula.count, "([{")) > MOST_BRACKETS:
+        return False
+    exponents = EXPONENT.findall(formula)
+    if len(exponents) < formula.count("^"):
+        return False
+    total = math.prod(int(digits) for exponent in exponents for digits in re.findall(r"\d+", exponent) if int(digits))
+    return total <= (LARGEST_EXPONENT_OF_LETTERS if _letters(formula) else LARGEST_EXPONENT)
+
+
+def _equal_formulas(answer: str, gold: str) -> bool:
+    try:
+        import math_verify
+    except ImportError as error:
+        raise ImportError(f"comparing formulas such as {gold!r} needs math-verify; install gymformer[tasks]") from error
+    # It counts time by a signal, which only the main thread gets; without, what is harmless is quick.
+    timeout = TIMEOUT if threading.current_thread() is threading.main_thread() else None
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns of time-outs and of formulas that are none
+    # LaTeX alone: its parser for plain expressions goes through eval.
+    latex = [math_verify.LatexExtractionConfig()]
+    right, given = (
+        math_verify.parse(f"\\boxed{{{formula}}}", latex, fallback_mode="no_fallback", parsing_timeout=timeout)  # type: ignore[arg-type]
+        for formula in (gold, answer)
+    )
+    return bool(right and given) and math_verify.verify(right, given, timeout_seconds=timeout)

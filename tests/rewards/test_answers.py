@@ -1,0 +1,152 @@
+"""Which answers are right: tables worked by hand, and what a policy would try."""
+
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gymformer.rewards import closeness, is_correct, plain_number
+from gymformer.rewards.answers import LONGEST
+
+NUMBERS = {
+    "18": 18, "+18": 18, "-18": -18, "−18": -18, "018": 18, " 18 ": 18, "18.": 18, "18.0": 18, "18.50": Fraction(37, 2),
+    ".5": Fraction(1, 2), "-.5": Fraction(-1, 2), "-0": 0, "1,000": 1000, "12,345,678.5": Fraction(24691357, 2),
+    "3/4": Fraction(3, 4), "-6/8": Fraction(-3, 4), "3 / 4": Fraction(3, 4), "\\frac{3}{4}": Fraction(3, 4),
+    "-\\dfrac{3}{4}": Fraction(-3, 4), "$18": 18, "\\$18": 18, "$18$": 18, "\\boxed{18}": 18, "\\boxed{\\frac{1}{2}}": Fraction(1, 2),
+}  # fmt: skip
+NO_NUMBERS = [
+    "", " ", "nan", "inf", "-inf", "infinity", "1e3", "1e309", "1e999999999", "6+2", "8-0", "2*4", "2^3", "2**3", "5%", "1,00", "1,0000",
+    ",1", "1..2", "3/0", "3/-4", "3/4/5", "--1", "- 1", "1 2", "1_0", "0x10", "١٨", "１８", "½", "eight", "18 apples", "18, 19", ".", "$",
+    "True", "None", "\\frac{3}{0}", "9" * (LONGEST + 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "number"), NUMBERS.items())
+def test_plain_numbers_are_read_exactly(text, number):
+    assert plain_number(text) == number
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_everything_else_is_no_number(text):
+    assert plain_number(text) is None
+    assert not is_correct(text, "8")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_number_or_not_and_never_an_error(text):
+    number = plain_number(text)
+    assert number is None or isinstance(number, Fraction)
+    assert is_correct(text, "8") == (number == 8)
+
+
+@given(st.integers(-(10**20), 10**20))
+def test_a_number_equals_itself_however_it_is_written(n):
+    for form in (str(n), f"{n}.0", f"{n:,}", f"{2 * n}/2"):
+        assert is_correct(form, str(n))
+    assert not is_correct(str(n + 1), str(n))
+
+
+# What the question says is not its answer (8 is the gold of "6 + 2"), and near is not equal.
+WRONG = [("6+2", "8"), ("6 + 2", "8"), ("=8", "8"), ("8 8", "8"), ("7 or 8", "8"), ("0.333", "1/3"),
+         ("18.0001", "18"), ("banana", "18")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "gold"), WRONG)
+def test_a_number_must_be_the_answer_and_nothing_beside_it(answer, gold):
+    assert not is_correct(answer, gold)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "verdict"),
+    [
+        (" YES", "yes", True),
+        ("new   york", "New York", True),
+        ("no", "yes", False),
+        ("banana", "(P or not P)", False),
+        ("\\text{blue}", "blue", True),
+        ("nan", "nan", True),
+        ("", "", False),
+    ],
+)
+def test_words_are_compared_as_words(answer, gold, verdict):
+    assert is_correct(answer, gold) == verdict
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "verdict"),
+    [
+        ("2\\sqrt{2}", "\\sqrt{8}", True),
+        ("\\frac{\\pi}{2}", "\\pi/2", True),
+        ("(x+1)^2", "x^2+2x+1", True),
+        ("x**2", "x^2", True),
+        ("x=\\sqrt{2}", "\\sqrt{2}", True),
+        ("\\sqrt{2}", "x=\\sqrt{2}", True),
+        ("3", "x=3", True),
+        ("\\{2,1\\}", "\\{1,2\\}", True),
+        ("1=\\sqrt{2}", "\\sqrt{2}", False),
+        ("7=8=\\sqrt{2}", "\\sqrt{2}", False),
+        ("1, \\sqrt{2}", "\\sqrt{2}", False),
+        ("1 or \\sqrt{2}", "\\sqrt{2}", False),
+        ("y+1", "x+1", False),
+        ("10^{-3}", "\\frac{x}{1000x}", True),
+        ("2^{-1/2}", "\\frac{1}{\\sqrt{2}}", True),
+        ("1.41", "\\sqrt{2}", False),
+        ("} \\boxed{\\sqrt{2}", "\\sqrt{2}", False),
+    ],
+)
+def test_formulas_are_compared_by_what_they_mean(answer, gold, verdict):
+    assert is_correct(answer, gold) == verdict
+
+
+BOMBS = [
+    "9^9^9", "9**9**9", "9^9 ^9", "9^{9}^{9}", "9^-9^9", "9^{9^9}", "9^{9^{9}}", "(9^{999})^{999}", "9^{99999999}",
+    "9^{99*99*99}", "{9^{99}}^{99}^{99}",
+    "(x+1)^{99}",
+    "9999999999!", "\\sum_{n=1}^{9}n", "\\int x", "(" * 60 + "x" + ")" * 60, "\\sqrt{" * 21 + "2" + "}" * 21, "x" * (LONGEST + 1),
+    "\\exp{9}", "__import__('os')",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", BOMBS)
+def test_what_would_keep_an_algebra_system_busy_is_wrong_unread(answer, monkeypatch):
+    monkeypatch.setattr("gymformer.rewards.answers._equal_formulas", lambda *_: pytest.fail("it was read"))
+    assert not is_correct(answer, "\\sqrt{2}+x")
+
+
+@given(st.text(alphabet="0129xye^_{}()[]\\+-*/=.,<>|%:; " + "fracsqtpi", max_size=60))
+def test_no_formula_takes_long_or_raises(text):
+    start = time.process_time()
+    assert isinstance(is_correct(text, "\\frac{x}{\\sqrt{y}}"), bool)
+    assert time.process_time() - start < 60  # a stall, not a figure of speed
+
+
+def test_it_works_in_any_thread_where_no_signal_can_end_it():
+    verdicts: list[bool] = []
+    thread = threading.Thread(target=lambda: verdicts.append(is_correct("2\\sqrt{2}", "\\sqrt{8}")))
+    thread.start()
+    thread.join()
+    assert verdicts == [True]
+
+
+def test_closeness_falls_with_the_distance():
+    assert [closeness(text, "8") for text in ("8", "7", "9.0", "11")] == [1.0, 0.5, 0.5, 0.25]
+    assert closeness("9" * LONGEST, "8") < 1e-100
+    assert [closeness(text, "8") for text in ("", "nan", "inf", "1e309", "6+2")] == [0.0] * 5
+    assert closeness("8", "yes") == 0.0
+
+
+def test_plain_numbers_need_no_extra_package():
+    code = (
+        "import sys; sys.modules['math_verify'] = None\n"
+        "from gymformer.rewards import is_correct\n"
+        "assert is_correct('18.0', '18') and is_correct('yes', 'Yes') and not is_correct('6+2', '8')\n"
+        "try: is_correct('2x', 'x+x')\n"
+        "except ImportError as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "comparing formulas such as 'x+x' needs math-verify; install gymformer[tasks]" in run.stdout
