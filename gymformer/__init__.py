@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gymformer.registration import register_environments
+
 if TYPE_CHECKING:
     from gymformer.evaluation import evaluate as evaluate
     from gymformer.presets import preset as preset
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from gymformer.rl.rollouts import collect as collect
     from gymformer.trainer.trainer import train_agent as train_agent
 
-# Where each public name lives. It is imported when it is first used: `import gymformer` alone loads neither torch nor files.
+# Where each public name lives. It is imported when it is first used: `import gymformer` alone
+# loads Gymnasium, to register our environments there, but neither torch nor files.
 _HOMES = {
     "MLPActorNetwork": "gymformer.rl.common_nn",
     "MLPCriticNetwork": "gymformer.rl.common_nn",
@@ -39,3 +42,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+register_environments()

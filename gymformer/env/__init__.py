@@ -2,6 +2,7 @@
 
 from gymformer.env.chat import ChatFormat
 from gymformer.env.codec import load_tokenizer
+from gymformer.env.cot_env import CoTEnv
 from gymformer.env.making import for_language_model
 from gymformer.env.text_env import AnyText, TextEnv, is_text_env
 from gymformer.env.text_to_tokens import TextToTokens
@@ -10,6 +11,7 @@ from gymformer.env.token_env import TokenEnv, is_token_env
 __all__ = [
     "AnyText",
     "ChatFormat",
+    "CoTEnv",
     "TextEnv",
     "TextToTokens",
     "TokenEnv",

@@ -38,7 +38,7 @@ class ChatFormat:
         self.codec = Codec(tokenizer)
         self.system = None if system_prompt is None else self.codec.trusted(system_prompt)
         self._template = None if tokenizer.chat_template else PLAIN_TEMPLATE
-        self._literals: dict[tuple[str, ...], list[str]] = {}
+        self._literals: dict[tuple[str, ...], list[list[int]]] = {}  # ids of what stands around contents of these roles
         self.end_of_text = self._ends()
 
     def ids(self, messages: Sequence[Message]) -> list[int]:
@@ -93,19 +93,17 @@ class ChatFormat:
         return self.codec.eos | {token for token in after_turn if token in self.codec.control}
 
     def _joined(self, messages: Sequence[Message]) -> list[int]:
-        literals = self._around(tuple(role for role, _ in messages))
-        ids = self.codec.trusted(literals[0])
-        for (_, content), literal in zip(messages, literals[1:], strict=True):
-            ids += [*content, *self.codec.trusted(literal)]
+        roles = tuple(role for role, _ in messages)
+        if roles not in self._literals:
+            self._literals[roles] = [self.codec.trusted(literal) for literal in self._around(roles)]
+        first, *others = self._literals[roles]
+        ids = list(first)
+        for (_, content), literal in zip(messages, others, strict=True):
+            ids += [*content, *literal]
         return ids
 
     def _around(self, roles: tuple[str, ...]) -> list[str]:
         """What the template writes before, between and after contents of these roles: one text more than there are roles."""
-        if roles not in self._literals:
-            self._literals[roles] = self._rendered(roles)
-        return self._literals[roles]
-
-    def _rendered(self, roles: tuple[str, ...]) -> list[str]:
         from jinja2.exceptions import TemplateError
 
         messages = [{"role": role, "content": MARK.format(n)} for n, role in enumerate(roles)]
