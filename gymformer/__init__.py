@@ -7,6 +7,7 @@ from gymformer.registration import register_environments
 
 if TYPE_CHECKING:
     from gymformer.evaluation import evaluate as evaluate
+    from gymformer.evaluation import trace_episode as trace_episode
     from gymformer.presets import preset as preset
     from gymformer.rl.agent import load_agent as load_agent
     from gymformer.rl.common_nn import MLPActorNetwork as MLPActorNetwork
@@ -29,6 +30,7 @@ _HOMES = {
     "load_agent": "gymformer.rl.agent",
     "make_envs": "gymformer.rl.envs",
     "preset": "gymformer.presets",
+    "trace_episode": "gymformer.evaluation",
     "train_agent": "gymformer.trainer.trainer",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "safety": set(),
     "monitoring": set(),
     "env": {"rewards", "curriculum", "data"},
-    "evaluation": {"env", "rl"},
+    "evaluation": {"env", "monitoring", "rl"},  # monitoring shows what evaluation found
     "agents": {"env", "rl"},
     "presets": {"rl"},
     "trainer": {

@@ -1,6 +1,7 @@
-"""How good an agent is: many episodes, intervals, success rates, and one to look at."""
+"""How good an agent is: many episodes, intervals, success rates, and one to look at, token by token or as a film."""
 
 from gymformer.evaluation.evaluate import Evaluation, evaluate, play_tokens
+from gymformer.evaluation.trace import trace_episode, trace_segment
 from gymformer.evaluation.video import play_episode, save_gif
 
-__all__ = ["Evaluation", "evaluate", "play_episode", "play_tokens", "save_gif"]
+__all__ = ["Evaluation", "evaluate", "play_episode", "play_tokens", "save_gif", "trace_episode", "trace_segment"]

@@ -10,7 +10,7 @@ from gymformer.rl.batch import States, decision_index, legal_actions, parts, per
 from gymformer.rl.networks import ActorNetwork
 from gymformer.rl.segment import Segment
 
-__all__ = ["AdaptiveCoefficient", "KLPenalty", "kl_k3", "log_probs_of"]
+__all__ = ["AdaptiveCoefficient", "KLPenalty", "kl_k3", "log_probs_and_entropy_of", "log_probs_of"]
 
 AT_ONCE = 2**25  # logits that are held at once, 128 MiB of float32
 
@@ -81,15 +81,21 @@ def kl_k3(log_ratio: Tensor) -> Tensor:
     return torch.expm1(-log_ratio) + log_ratio
 
 
-@torch.no_grad()
 def log_probs_of(actor: ActorNetwork, segments: list[Segment]) -> Tensor:
     """log π(a_t|s_t) of another policy for all decisions of the segments, (N,), with the same masks."""
+    return log_probs_and_entropy_of(actor, segments)[0]
+
+
+@torch.no_grad()
+def log_probs_and_entropy_of(actor: ActorNetwork, segments: list[Segment]) -> tuple[Tensor, Tensor]:
+    """The same, and H(π(·|s_t)), both (N,), in nats."""
     device, policy = actor.device, actor.policy
     states = States.of(segments, device)[decision_index(segments).to(device)]
     actions = per_decision(segments, "actions", device)
     legal = legal_actions(segments, policy.num_outputs, device)
-    log_probs = torch.empty(len(states), device=device)
+    log_probs, entropy = torch.empty(len(states), device=device), torch.empty(len(states), device=device)
     for index in parts(states, max(256, min(4096, AT_ONCE // policy.num_outputs))):
         mask = None if legal is None else legal[index]
-        log_probs[index] = policy.log_probs_and_entropy(actor.evaluate(states[index]), actions[index], mask)[0]
-    return log_probs
+        of_part = policy.log_probs_and_entropy(actor.evaluate(states[index]), actions[index], mask)
+        log_probs[index], entropy[index] = of_part
+    return log_probs, entropy
