@@ -1,6 +1,7 @@
 """Adam over a network packed into one vector: its norm, its clipping and its step are one kernel each."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +27,29 @@ class PackedAdam:
                              "one parameter trainable")  # fmt: skip
         self.parameters, self.lr, self.max_norm, self.betas, self.eps = parameters, lr, max_norm, betas, eps
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
-        for parameter, part in zip(parameters, self.vector.split([p.numel() for p in parameters]), strict=True):
-            parameter.data = part.view_as(parameter)
+        self._pack()
         self.mean, self.square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
         self.steps = 0
 
-    def clipped_gradient(self, loss: Tensor, retain_graph: bool = False) -> tuple[Tensor, float]:
-        """The gradient of `loss` as one clipped vector, and its norm before clipping."""
+    def _pack(self) -> None:
+        """The parameters become views of the vector."""
+        for parameter, part in zip(self.parameters, self.vector.split([p.numel() for p in self.parameters]), strict=True):
+            parameter.data = part.view_as(parameter)
+
+    def __setstate__(self, state: dict) -> None:  # of a copy, or in another process, where views come as tensors of their own
+        vars(self).update(state)
+        self._pack()
+
+    def clipped_gradient(self, loss: Tensor, retain_graph: bool = False,
+                         average: Callable[[Tensor], None] | None = None) -> tuple[Tensor, float]:  # fmt: skip
+        """The gradient of `loss` as one clipped vector, and its norm before clipping. `average`, of the gradients of several
+        processes (`Together`), comes before both."""
         gradients = torch.autograd.grad(
             loss, self.parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
         )
         gradient = torch.cat([g.reshape(-1) for g in gradients])
+        if average is not None:
+            average(gradient)
         norm = torch.linalg.vector_norm(gradient).item()
         if self.max_norm is not None and norm > self.max_norm:
             gradient.mul_(self.max_norm / norm)

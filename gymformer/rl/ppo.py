@@ -102,9 +102,9 @@ class PPO(Algorithm):
         self._follow_schedules()
         batch, stats = self.prepare(segments), []
         for _ in range(self.epochs):
-            for minibatch in minibatches(batch, filled(self.config.minibatch_size), self.generator):
+            for minibatch in self.together.in_step(minibatches(batch, filled(self.config.minibatch_size), self.generator)):
                 stats.append(self.step(minibatch, is_first=not stats))
-                if self.config.target_kl is not None and stats[-1]["approx_kl"] > self.config.target_kl:
+                if self.config.target_kl is not None and self.together.mean(stats[-1]["approx_kl"]) > self.config.target_kl:
                     return self._summary(batch, stats)
         return self._summary(batch, stats)
 
@@ -157,7 +157,10 @@ class PPO(Algorithm):
     def _descend(self, loss: Tensor, batch: PPOBatch) -> list[float]:
         """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
         last = self.optimizers[-1]
-        gradients = [optimizer.clipped_gradient(loss, retain_graph=optimizer is not last) for optimizer in self.optimizers]
+        gradients = [
+            optimizer.clipped_gradient(loss, retain_graph=optimizer is not last, average=self.together.average)
+            for optimizer in self.optimizers
+        ]
         norms = [norm for _, norm in gradients]
         if not math.isfinite(sum(norms)):
             raise self._non_finite(loss.item(), norms, batch)
