@@ -430,5 +430,8 @@ def _is_for_the_user(error: Exception) -> bool:
     traceback is worth more than its message."""
     if isinstance(error, UsageError | OSError):
         return True
+    there = getattr(error.__cause__, "is_refusal", None)  # of an error that a process of --num-processes raised
+    if there is not None:
+        return there
     last = traceback.extract_tb(error.__traceback__)[-1]
     return Path(last.filename).is_relative_to(Path(__file__).parent) and (last.line or "").startswith("raise ")

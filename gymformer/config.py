@@ -57,6 +57,7 @@ class Environments(Group):
     """The copies of the environment that the agent acts in."""
 
     num_envs: PositiveInt | None = None  # how many copies. None: up to 8, of text up to 256; fewer if max_episodes is small
+    num_processes: PositiveInt | None = None  # so many processes train together, each with its own copies
     # native: the environment's own vector version; sync: one after another; async: each in a process
     vectorization: Literal["auto", "native", "sync", "async"] = "auto"
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8 is_slippery=false

@@ -16,6 +16,9 @@ class NonFiniteError(FloatingPointError):
         self.what = what
         self.evidence = {name: np.asarray(torch.as_tensor(value).detach().cpu()) for name, value in evidence.items()}
 
+    def __reduce__(self) -> tuple:  # an exception is rebuilt from its message alone unless it says otherwise
+        return type(self), (self.what, str(self), self.evidence), vars(self)
+
 
 class RatioError(RuntimeError):
     """The update recomputed other log-probabilities than those that the rollout stored: π(a|s) / π_old(a|s) is not 1."""

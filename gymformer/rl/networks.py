@@ -276,8 +276,8 @@ def _signature(distribution: ActionDistribution) -> tuple:
 @torch.no_grad()
 def _probe(network: nn.Module, observation_shape: tuple[int, ...], name: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """The network's outputs for two observations of zeros; of type int64, for two rows of tokens 0."""
-    parameter = next(network.parameters(), torch.empty(0))
-    zeros = torch.zeros((2, *observation_shape), device=parameter.device, dtype=dtype)
+    device = network.device if isinstance(network, ActorNetwork) else next(network.parameters(), torch.empty(0)).device
+    zeros = torch.zeros((2, *observation_shape), device=device, dtype=dtype)
     what = "rows of tokens" if dtype == torch.int64 else "observations"
     was_training = network.training
     network.eval()  # a batch norm must not learn from the probe

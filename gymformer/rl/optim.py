@@ -26,12 +26,20 @@ class PackedAdam:
                              "one parameter trainable")  # fmt: skip
         self.parameters, self.lr, self.max_norm, self.betas, self.eps = parameters, lr, max_norm, betas, eps
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
-        for parameter, part in zip(parameters, self.vector.split([p.numel() for p in parameters]), strict=True):
-            parameter.data = part.view_as(parameter)
+        self._pack()
         # Steps are far smaller than bfloat16 can add to a weight, so the sum is kept in float32.
         self.exact = self.vector if self.vector.dtype == torch.float32 else self.vector.float()
         self.mean, self.square = torch.zeros_like(self.exact), torch.zeros_like(self.exact)
         self.steps = 0
+
+    def _pack(self) -> None:
+        """The parameters become views of the vector."""
+        for parameter, part in zip(self.parameters, self.vector.split([p.numel() for p in self.parameters]), strict=True):
+            parameter.data = part.view_as(parameter)
+
+    def __setstate__(self, state: dict) -> None:  # of a copy, or in another process, where views come as tensors of their own
+        vars(self).update(state)
+        self._pack()
 
     def gradient(self, loss: Tensor, retain_graph: bool = False) -> Tensor:
         """The gradient of `loss` as one float32 vector."""

@@ -118,9 +118,9 @@ class PPO(Algorithm):
         self._follow_schedules()
         batch, stats = self.prepare(segments), []
         for _ in range(self.epochs):
-            for minibatch in minibatches(batch, filled(self.config.minibatch_size), self.generator):
+            for minibatch in self.together.in_step(minibatches(batch, filled(self.config.minibatch_size), self.generator)):
                 stats.append(self.step(minibatch, is_first=not stats))
-                if self.config.target_kl is not None and stats[-1]["approx_kl"] > self.config.target_kl:
+                if self.config.target_kl is not None and self.together.mean(stats[-1]["approx_kl"]) > self.config.target_kl:
                     return self._summary(batch, stats)
         return self._summary(batch, stats)
 
@@ -189,6 +189,8 @@ class PPO(Algorithm):
 
     def _descend(self, gradients: list[Tensor], numbers: dict[str, float], batch: PPOBatch) -> list[float]:
         """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
+        for gradient in gradients:
+            self.together.average(gradient)
         norms = [optimizer.clipped(gradient) for optimizer, gradient in zip(self.optimizers, gradients, strict=True)]
         if not math.isfinite(sum(norms)):
             raise self._non_finite(numbers, norms, batch)

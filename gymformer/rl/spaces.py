@@ -86,7 +86,10 @@ class RunningMoments:
         """batch: (B, *shape)."""
         if len(batch) == 0:
             return
-        mean, var, count = batch.mean(0, dtype=np.float64), batch.var(0, dtype=np.float64), len(batch)
+        self.merge(batch.mean(0, dtype=np.float64), batch.var(0, dtype=np.float64), len(batch))
+
+    def merge(self, mean: np.ndarray, var: np.ndarray, count: float) -> None:
+        """Takes in `count` rows of which only mean and variance are known."""
         if self.count == 0:
             self.mean, self.var, self.count = mean, var, float(count)
             return

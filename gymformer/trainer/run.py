@@ -23,6 +23,7 @@ from gymformer.rl.segment import Segment
 from gymformer.rl.token_envs import TokenEnvs
 from gymformer.seeding import derive_seed, seed_globals
 from gymformer.trainer.checkpoint import flatten, latest_checkpoint, load_checkpoint, part, save_checkpoint, unflatten
+from gymformer.trainer.distributed import ALONE, Ranks, SharedMoments
 from gymformer.trainer.interrupts import Interruption
 from gymformer.trainer.records import Curriculum, Moment, TrainingResult
 
@@ -52,8 +53,9 @@ class Run:
     callback: Callback | None
     curriculum: Curriculum | None
     evaluate: Callable[[TrainedAgent], Evaluation] | None  # plays on environments apart
+    ranks: Ranks = ALONE  # the processes that train together
     folder: Path | None = None
-    log: MetricsLog | None = None
+    log: MetricsLog | None = None  # only the first process has one
     returns: list[float] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     timesteps: int = 0
@@ -68,18 +70,21 @@ class Run:
     def train(self, interruption: Interruption) -> TrainingResult:
         """The loop: act, let the transforms write their penalties, learn, write down."""
         self.envs.keep_raw = self.callback is not None
+        normalizers = (self.agent.encoder.moments, self.reward_normalizer and self.reward_normalizer.moments)
+        shared = [SharedMoments(self.ranks, moments) for moments in normalizers if moments is not None]
         if not self._is_over():
             self._restart_envs()
-        while not self._is_over() and not interruption.requested and not self.stopped_by_callback:
+        while not (self._is_over() or self.stopped_by_callback or self._is_interrupted(interruption)):
             started, before = time.perf_counter(), self.timesteps
             self.learner.progress = self._progress()  # before acting: the last update would otherwise come with a step of 0
             segments = self._collect(interruption)
-            if interruption.requested:
+            if self._is_interrupted(interruption):
                 self.timesteps = before  # what was played since the last update is dropped
-                self.show.say(f"{interruption.name}: saving and ending; once more ends at once")
+                self.show.say(f"{interruption.name or 'a signal'}: saving and ending; once more ends at once")
                 break
-            if not segments:  # every step only reset an environment
-                continue
+            self._agree(before)
+            for moments in shared:
+                moments.merge()
             stats: dict[str, Any] = {}
             for transform in self.transforms:
                 stats |= transform(segments)
@@ -93,7 +98,8 @@ class Run:
         if self._unsaved:
             self._checkpoint()
         if self.folder is not None:
-            self.agent.save_pretrained(self.folder / "agent")  # also where a run was killed between checkpoint and agent
+            folder = self.folder / "agent"
+            self.ranks.from_first(lambda: self.agent.save_pretrained(folder))  # also where a run was killed before it
             self.show.say(f"saved in {self.folder}")
         stopped = "interrupted" if interruption.requested else "callback" if self.stopped_by_callback else "finished"
         returns = self.returns if self.max_episodes is None else self.returns[: self.max_episodes]
@@ -102,20 +108,22 @@ class Run:
 
     def restore(self) -> None:
         """Everything as it was when the newest checkpoint was written."""
-        assert self.folder is not None and self.log is not None
-        stored = read_json(self.folder / "config.json")
+        folder = self.folder
+        assert folder is not None
+        stored = self.ranks.from_first(lambda: read_json(folder / "config.json"))
         differing = [name for name in self.settings if stored.get(name) != self.settings[name]]
         if differing:
             name = differing[0]
             raise ValueError(f"{self.folder} was started with {name}={stored.get(name)!r}, and cannot go on with "
                              f"{self.settings[name]!r}; call train_agent as before (differing: {', '.join(differing)}), or "
                              "start a new run")  # fmt: skip
-        newest = latest_checkpoint(self.folder / "checkpoints")
-        if newest is None:  # killed before the first: the run begins again from its seed
-            self.log.truncate(0)
+        loaded = self.ranks.from_first(lambda: _load_latest(folder / "checkpoints"))
+        if loaded is None:  # killed before the first: the run begins again from its seed
+            self._cut_log(0)
             self.show.say(f"{self.folder} has no checkpoint yet; it begins again with seed {self.settings['seed']}")
             return
-        tensors, state = load_checkpoint(newest)
+        tensors, state = loaded
+        tensors |= part(tensors, f"rank{self.ranks.rank}")  # in which this process differed from the first
         self.agent.load_tensors(part(tensors, "agent"), self.agent.reads_tokens)
         self.learner.load_state_dict(unflatten(part(tensors, "algorithm")))
         self.actions.set_state(tensors["actions"])
@@ -124,13 +132,14 @@ class Run:
         self.returns = tensors["returns"].tolist()
         for name in ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best"):
             setattr(self, name, state[name])
-        if state["curriculum"] is not None:
-            self.curriculum.load_state_dict(state["curriculum"])  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+        curriculum = [state["curriculum"], *state.get("other_curricula", [])][self.ranks.rank]
+        if curriculum is not None:
+            self.curriculum.load_state_dict(curriculum)  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         for transform, remembered in zip(self.transforms, state["transforms"], strict=True):
             if remembered is not None:
                 transform.load_state_dict(remembered)  # pyright: ignore[reportFunctionMemberAccess]
-        self.log.truncate(state["log_offset"])
-        self.metrics = read_metrics(self.folder)
+        self._cut_log(state["log_offset"])
+        self.metrics = self.ranks.from_first(lambda: read_metrics(folder))
         self._unsaved = False
         self.show.say(f"resumed {self.folder} after {len(self.returns)} episodes and {self.timesteps} timesteps")
 
@@ -138,49 +147,70 @@ class Run:
         episodes = None
         if self.settings["rollout_steps"] is None:
             left = self.settings["update_interval"] if self.max_episodes is None else self.max_episodes - len(self.returns)
-            episodes = min(self.settings["update_interval"], left)
+            episodes = self.ranks.share(min(self.settings["update_interval"], left))
         done, latest = len(self.returns), (self.metrics[-1] if self.metrics else {})
         live = LiveReturns(self.returns[-RUNNING:], self.envs.episode_returns) if self.callback is not None else None
 
         def on_tick(tick: Tick) -> bool:
             nonlocal done
-            self.timesteps += self.envs.num_envs - int(tick.phantom.sum())
+            # Each process counts as if the others were as far; `_agree` makes it exact.
+            self.timesteps += self.ranks.count * (self.envs.num_envs - int(tick.phantom.sum()))
             if self.callback is not None and live is not None:
                 for moment in self._moments(tick, done, live.mean(), latest):
                     self.stopped_by_callback |= is_false(self.callback(moment))
                 live.add(tick)
-            done += int(np.count_nonzero(tick.terminated | tick.truncated))
+            done += self.ranks.count * int(np.count_nonzero(tick.terminated | tick.truncated))
             return not (interruption.requested or self.stopped_by_callback or self._is_over(done))
 
-        return collect(self.envs, self.agent.actor, steps=self.settings["rollout_steps"], episodes=episodes, generator=self.actions,
-                       on_tick=on_tick, reward_normalizer=self.reward_normalizer, critic=self.agent.critic)  # fmt: skip
+        segments: list[Segment] = []
+        while not segments and not interruption.requested:  # once more where every step only reset an environment
+            segments = collect(self.envs, self.agent.actor, steps=self.settings["rollout_steps"], episodes=episodes,
+                               generator=self.actions, on_tick=on_tick, reward_normalizer=self.reward_normalizer,
+                               critic=self.agent.critic)  # fmt: skip
+        return segments
+
+    def _is_interrupted(self, interruption: Interruption) -> bool:
+        """A signal has asked this process, or one that trains with it, to end."""
+        asked = self.ranks.any(interruption.requested)
+        if asked:
+            interruption.requested = True
+        return asked
+
+    def _agree(self, before: int) -> None:
+        """All processes know how many steps all have taken since `before`, and whether a callback wants to stop."""
+        played = self.ranks.gather(((self.timesteps - before) // self.ranks.count, self.stopped_by_callback))
+        self.timesteps = before + sum(steps for steps, _ in played)
+        self.stopped_by_callback = any(stopped for _, stopped in played)
 
     def _moments(self, tick: Tick, done: int, running: float | None, latest: dict[str, Any]) -> Iterator[Moment]:
         observations = self.envs.each(tick.observations)
         for b in np.flatnonzero(~tick.phantom).tolist():
             action = tick.actions[b]
-            yield Moment(episode=done, timestep=self.timesteps, environment=b, observation=observations[b],
-                         action=action.item() if np.ndim(action) == 0 else action, reward=float(tick.rewards[b]),
+            yield Moment(episode=done, timestep=self.timesteps, environment=self.ranks.rank * self.envs.num_envs + b,
+                         observation=observations[b], action=action.item() if np.ndim(action) == 0 else action, reward=float(tick.rewards[b]),
                          terminated=bool(tick.terminated[b]), truncated=bool(tick.truncated[b]), running_reward=running,
                          statistics=latest)  # fmt: skip
 
     def _record(self, segments: list[Segment], stats: dict[str, Any], seconds: float) -> None:
         returns = [segment.episode_return for segment in segments if segment.episode_return is not None]
         lengths = [segment.episode_length for segment in segments if segment.episode_length is not None]
+        stats = {name: as_number(value) for name, value in stats.items()}
+        returns, lengths, decisions, stats = self.ranks.pooled(returns, lengths, sum(map(len, segments)), stats)
+        self.ranks.require_equal(self.learner.networks(), type(self.learner).__name__)
         self.returns += returns
         self.updates += 1
         self._unsaved = True
-        decisions = sum(map(len, segments))
         record = {
             "update": self.updates, "timesteps": self.timesteps, "episodes": len(self.returns),
             "return_mean": float(np.mean(returns)) if returns else None,
             "length_mean": float(np.mean(lengths)) if lengths else None,
-            "running_reward": self._running_reward(), **{name: as_number(value) for name, value in stats.items()},
+            "running_reward": self._running_reward(), **stats,
             "seconds": seconds, "steps_per_second": decisions / seconds,
             "returns": returns,
         }  # fmt: skip
         if self.settings["eval_interval"] and len(self.returns) - self.evaluated_at >= self.settings["eval_interval"]:
-            record |= self._evaluate()
+            self.evaluated_at = len(self.returns)
+            record |= self.ranks.from_first(self._evaluate)
         self.metrics.append(record)
         if self.log is not None:
             self.log.write(record)
@@ -191,7 +221,6 @@ class Run:
     def _evaluate(self) -> dict[str, float]:
         """How good the sampled policy is on environments apart; the best agent so far is kept."""
         assert self.evaluate is not None
-        self.evaluated_at = len(self.returns)
         result = self.evaluate(self.agent)
         self.show.say(f"episode {len(self.returns)}: {result}")
         if self.best is None or result.mean > self.best:
@@ -202,28 +231,39 @@ class Run:
 
     def _checkpoint(self) -> None:
         self.checkpoints, self.saved_at = self.checkpoints + 1, len(self.returns)
-        if self.folder is None or self.log is None:  # the environments are cut all the same: one seed, one run, saved or not
+        if self.folder is None:  # the environments are cut all the same: one seed, one run, saved or not
             return
-        tensors = {f"agent/{name}": value for name, value in self.agent.tensors(self.agent.reads_tokens).items()}
-        tensors |= {f"algorithm/{name}": value for name, value in flatten(self.learner.state_dict()).items()}
-        tensors |= {"actions": self.actions.get_state(), "returns": torch.tensor(self.returns, dtype=torch.float64)}
+        own = {f"algorithm/{name}": value for name, value in flatten(self.learner.state_dict()).items()}
+        own |= {"actions": self.actions.get_state()}
+        remember = getattr(self.curriculum, "state_dict", None)
+        curricula = self.ranks.gather(None if remember is None else remember())
+        differing = self.ranks.gather_differing(own)
+        self._unsaved = False
+        if self.log is None:
+            return
+        tensors = own | {f"agent/{name}": value for name, value in self.agent.tensors(self.agent.reads_tokens).items()}
+        tensors |= {f"rank{rank}/{name}": value for rank, others in enumerate(differing) for name, value in others.items()}
+        tensors |= {"returns": torch.tensor(self.returns, dtype=torch.float64)}
         if self.reward_normalizer is not None:
             tensors |= {f"rewards/{k}": torch.from_numpy(v) for k, v in self.reward_normalizer.moments.state().items()}
         names = ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best")
         state = {name: getattr(self, name) for name in names} | {"log_offset": self.log.offset()}
-        remember = getattr(self.curriculum, "state_dict", None)
-        state["curriculum"] = None if remember is None else remember()
+        state |= {"curriculum": curricula[0], "other_curricula": curricula[1:]}
         remembering = [getattr(one, "state_dict", None) for one in self.transforms]
         state["transforms"] = [None if remember is None else remember() for remember in remembering]
         save_checkpoint(self.folder / "checkpoints", self.checkpoints, tensors, state)
         self.agent.save_pretrained(self.folder / "agent")
-        self._unsaved = False
+
+    def _cut_log(self, offset: int) -> None:
+        if self.log is not None:
+            self.log.truncate(offset)
 
     def _restart_envs(self) -> None:
         """Cuts all environments and resets them with a seed that only the number of checkpoints decides."""
+        seed = self.ranks.seed(self.settings["seed"])
         if self.settings["seed_globals"]:
-            seed_globals(derive_seed(self.settings["seed"], "globals", self.checkpoints))
-        self.envs.reset(derive_seed(self.settings["seed"], "environments", self.checkpoints))
+            seed_globals(derive_seed(seed, "globals", self.checkpoints))
+        self.envs.reset(derive_seed(seed, "environments", self.checkpoints))
         if self.reward_normalizer is not None:
             self.reward_normalizer.restart()
 
@@ -258,6 +298,12 @@ class LiveReturns:
 
     def mean(self) -> float | None:
         return sum(self.last) / len(self.last) if self.last else None
+
+
+def _load_latest(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """The newest checkpoint's content, or None before the first."""
+    newest = latest_checkpoint(folder)
+    return None if newest is None else load_checkpoint(newest)
 
 
 def is_false(answer: Any) -> bool:

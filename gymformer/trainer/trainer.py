@@ -35,7 +35,7 @@ from gymformer.rl.rollouts import RewardNormalizer
 from gymformer.rl.token_envs import TokenEnvs
 from gymformer.seeding import derive_seed, fresh_seed, seeded_globals
 from gymformer.trainer.checkpoint import run_lock
-from gymformer.trainer.interrupts import interruptible
+from gymformer.trainer.distributed import ALONE, Ranks, SharedLearning, is_launched, joined
 from gymformer.trainer.records import Curriculum, TrainingResult
 from gymformer.trainer.run import Callback, Run, Transform
 
@@ -78,6 +78,7 @@ def train_agent(
     total_timesteps: int | None = None,
     rollout_steps: int | None = None,
     num_envs: int | None = None,
+    num_processes: int | None = None,
     vectorization: Vectorization = "auto",
     seed: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
@@ -114,7 +115,8 @@ def train_agent(
     Every `save_interval` episodes (None: 100, of text 1,024) a checkpoint is written to a new folder below `save_path` (None:
     nothing is written), and all environments are cut and reset with a derived seed, so that `resume=` (a run's folder, or
     True for the newest run of this environment), called with the same arguments, continues after a kill bit for bit as if
-    nothing had happened; only the budget may be larger. Ctrl-C and SIGTERM save and end, dropping what was played since the last update.
+    nothing had happened; only the budget may be larger. Ctrl-C and SIGTERM save and end, dropping what was played since the
+    last update.
 
     `callback(moment)` sees every step of every environment and stops training by returning False. `eval_interval`
     (episodes) evaluates on environments apart and keeps the best agent. `tracker`: "wandb", "tensorboard", or an object
@@ -124,11 +126,21 @@ def train_agent(
     `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
     `seed_globals` also seeds the global generators, for environments that ignore reset(seed=...), and restores them.
 
+    `num_processes` processes, on this machine or wherever torchrun has started them (None: as many as it has), train one
+    agent: each plays `num_envs` environments with seeds of its own, and gradients are averaged over the decisions of all, so
+    that the networks stay equal, bit for bit. Advantages are normalised in each process's own minibatch. Budgets and
+    intervals count over all processes, and so do log, metrics and returns, which the first one writes. Callback, transforms
+    and curriculum work in every process on its own environments; there and not here is what they remember. If a process is
+    killed, all start again from the last checkpoint, at most three times. Arguments must be picklable; under torchrun they
+    need not be.
+
     Raises NonFiniteError when a reward, observation, loss or gradient is NaN or infinite, after saving what led there.
     """
+    call = dict(locals())  # which other processes may have to repeat
     for name, value in (("max_episodes", max_episodes), ("total_timesteps", total_timesteps), ("rollout_steps", rollout_steps),
                         ("eval_interval", eval_interval), ("num_envs", num_envs), ("max_timesteps", max_timesteps),
-                        ("update_interval", update_interval), ("save_interval", save_interval), ("log_interval", log_interval)):  # fmt: skip
+                        ("update_interval", update_interval), ("save_interval", save_interval), ("log_interval", log_interval),
+                        ("num_processes", num_processes)):  # fmt: skip
         if value is not None or name == "log_interval":
             _require_positive(name, value)
     if eval_interval is not None and isinstance(env_name, gym.Env | gym.vector.VectorEnv):
@@ -146,9 +158,10 @@ def train_agent(
             )
         vectorization = "sync" if vectorization == "auto" else vectorization
     max_timesteps = int(max_timesteps)
-    resumed = _run_to_resume(resume, save_path, name_of(env_name))
-    stored = {} if resumed is None else read_json(resumed / "config.json")
-    seed = int(stored.get("seed", fresh_seed()) if seed is None else seed)
+    if num_processes not in (None, 1) and not is_launched():
+        from gymformer.trainer.launch import launch
+
+        return launch(call)
     if isinstance(algorithm, Algorithm):
         actor, critic = (algorithm.networks()[name] for name in ("actor", "critic"))
     actor, source, arguments = _for_language(env_name, env_kwargs, actor)
@@ -156,11 +169,18 @@ def train_agent(
     if max_episodes is None and total_timesteps is None:
         max_episodes = defaults.episodes
     update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
-    num_envs = int(num_envs or stored.get("num_envs") or _num_envs(env_name, actor, max_episodes, update_interval))
 
     with ExitStack() as stack:
+        ranks = stack.enter_context(joined(num_processes)) if is_launched() else ALONE
+        resumed, stored, fresh = ranks.from_first(lambda: _beginning(resume, save_path, name_of(env_name), ranks))
+        seed = int(stored.get("seed", fresh) if seed is None else seed)
+        own_seed = ranks.seed(seed)
+        episodes_each = None if max_episodes is None else ranks.share(max_episodes)
+        num_envs = int(
+            num_envs or stored.get("num_envs") or _num_envs(env_name, actor, episodes_each, ranks.share(update_interval))
+        )
         if seed_globals:
-            stack.enter_context(seeded_globals(derive_seed(seed, "globals")))
+            stack.enter_context(seeded_globals(derive_seed(own_seed, "globals")))
         envs = make_envs(source, num_envs, env_kwargs=arguments, max_timesteps=max_timesteps, vectorization=vectorization,
                          normalize_observations=normalize_observations)  # fmt: skip
         if isinstance(envs, TokenEnvs):
@@ -170,17 +190,23 @@ def train_agent(
         if curriculum is not None:
             envs.options = curriculum.options
         unit, total = ("episodes", max_episodes) if max_episodes is not None else ("timesteps", total_timesteps)
-        show = Progress(total, unit, progress, log_interval)
+        show = Progress(total, unit, progress if ranks.is_first else False, log_interval)
         policy, value = _networks(envs, actor, critic, hidden_dim, activation, seed)
-        device = resolve_device(device, policy, value)
+        device = ranks.device(resolve_device(device, policy, value))
         policy, value = _without_dropout(policy.to(device), show), _without_dropout(value.to(device), show)
         config = ppo_config or PPOConfig()
-        learner = _algorithm(algorithm, policy, value, config, _generator(seed, "minibatches"))
+        learner = _algorithm(algorithm, policy, value, config, _generator(own_seed, "minibatches"))
+        ranks.copy_from_first(learner.networks().values())
+        if ranks.count > 1:
+            learner.together = SharedLearning(ranks)
+            stack.callback(setattr, learner, "together", Algorithm.together)
         if reference is not None:
             frozen = _matched_actor(_frozen(reference, policy).to(device), envs)
+            ranks.copy_from_first([frozen])
             transforms = [KLPenalty(frozen.requires_grad_(False).eval(), kl_coef), *transforms]
         settings = {
-            "env": envs.id, "seed": seed, "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
+            "env": envs.id, "seed": seed, "num_processes": ranks.count if ranks.count > 1 else None,
+            "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
             "update_interval": None if rollout_steps else update_interval, "rollout_steps": rollout_steps, "save_interval": save_interval,
             "eval_interval": eval_interval, "eval_episodes": eval_episodes, "algorithm": type(learner).__name__,
             "config": asdict(getattr(learner, "config", config)),
@@ -196,7 +222,8 @@ def train_agent(
                              max_timesteps=max_timesteps, reward_moments=normalizer and normalizer.moments)  # fmt: skip
         run = Run(
             settings=settings, envs=envs, learner=learner, agent=agent,
-            transforms=list(transforms), actions=_generator(seed, "actions", device), show=show, tracker=make_tracker(tracker),
+            transforms=list(transforms), actions=_generator(own_seed, "actions", device), show=show,
+            tracker=make_tracker(tracker if ranks.is_first else None), ranks=ranks,
             reward_normalizer=normalizer, max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
             curriculum=curriculum, evaluate=lambda trained: evaluate(
                 trained, env_name, episodes=eval_episodes, env_kwargs=env_kwargs, seed=derive_seed(seed, "evaluation"),
@@ -205,27 +232,29 @@ def train_agent(
         )  # fmt: skip
         threads = stack.enter_context(threads_for(device, policy, value))
         if save_path is not None:
-            run.folder = resumed or _new_run(
-                Path(save_path), settings | {"device": str(device), "threads": threads, "versions": _versions()}
-            )
-            stack.enter_context(run_lock(run.folder))
-            run.log = MetricsLog(run.folder / "metrics.jsonl")
-            stack.callback(run.log.close)
+            made_by = {"device": str(device), "threads": threads, "versions": _versions(), "launch": ranks.launch}
+            run.folder = ranks.from_first(lambda: resumed or _new_run(Path(save_path), settings | made_by))
+            if ranks.is_first:
+                stack.enter_context(run_lock(run.folder))
+                run.log = MetricsLog(run.folder / "metrics.jsonl")
+                stack.callback(run.log.close)
         _say_choices(show, settings, config, envs, device, threads, run.folder)
-        if save_interval < 10 * envs.num_envs and not isinstance(envs, TokenEnvs):
-            show.say(f"every checkpoint cuts {envs.num_envs} episodes: with save_interval={save_interval} the returns tell of short "
-                     f"episodes more often than of long ones; {10 * envs.num_envs} or more avoids that")  # fmt: skip
+        if save_interval < 10 * (cut := envs.num_envs * ranks.count) and not isinstance(envs, TokenEnvs):
+            show.say(f"every checkpoint cuts {cut} episodes: with save_interval={save_interval} the returns tell of short "
+                     f"episodes more often than of long ones; {10 * cut} or more avoids that")  # fmt: skip
+        if ranks.restarts:
+            show.say(f"a process of this run has died; all of them were started again (restart {ranks.restarts})")
         if resumed is not None:
             run.restore()
         run.tracker.start(f"{safe_name(envs.id)}-seed{seed}", run.folder, settings, run.timesteps)
         stack.callback(run.tracker.finish)
         stack.callback(lambda: show.close(run.returns, run.metrics))
-        interruption = stack.enter_context(interruptible())
+        interruption = stack.enter_context(ranks.interruptible())
         try:
             return run.train(interruption)
         except NonFiniteError as error:
             if run.folder is not None:
-                error.add_note(f"what led there is saved in {_save_evidence(run.folder, error)}")
+                error.add_note(f"what led there is saved in {_save_evidence(run.folder, error, ranks.rank)}")
             raise
 
 
@@ -351,6 +380,15 @@ def _new_run(save_path: Path, config: dict[str, Any]) -> Path:
     raise FileExistsError(f"{base} and 998 folders beside it exist; give another save_path")
 
 
+def _beginning(resume: str | Path | bool | None, save_path: str | Path | None, env_id: str,
+               ranks: Ranks) -> tuple[Path | None, dict[str, Any], int]:  # fmt: skip
+    """The run to go on with, its config, and a seed in case neither the user nor the config names one."""
+    resumed = _run_to_resume(resume, save_path, env_id)
+    if resumed is None and save_path is not None:
+        resumed = ranks.unfinished_run(Path(save_path) / safe_name(env_id))
+    return resumed, {} if resumed is None else read_json(resumed / "config.json"), fresh_seed()
+
+
 def _run_to_resume(resume: str | Path | bool | None, save_path: str | Path | None, env_id: str) -> Path | None:
     if resume is None or resume is False:
         return None
@@ -368,20 +406,25 @@ def _run_to_resume(resume: str | Path | bool | None, save_path: str | Path | Non
     return folder
 
 
-def _save_evidence(folder: Path, error: NonFiniteError) -> Path:
+def _save_evidence(folder: Path, error: NonFiniteError, rank: int) -> Path:
     """What led to a NaN, for the one who looks for its cause."""
-    path = folder / f"non-finite-{safe_name(error.what)}"
+    path = folder / (f"non-finite-{safe_name(error.what)}" + (f"-process{rank}" if rank else ""))
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in error.evidence.items()}
     write_file(path / "evidence.safetensors", safetensors.torch.save(tensors))
     write_json(path / "message.json", {"what": error.what, "message": str(error)})
     return path
 
 
+def _stepping(envs: Envs | TokenEnvs) -> str:
+    return "tokens" if isinstance(envs, TokenEnvs) else type(envs.vector).__name__
+
+
 def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, envs: Envs | TokenEnvs, device: torch.device, threads: int,
                  folder: Path | None) -> None:  # fmt: skip
     """What was chosen for the user, in three lines."""
     text = isinstance(envs, TokenEnvs)
-    kind = "plain environment" if envs.num_envs == 1 else f"environments ({'tokens' if text else type(envs.vector).__name__})"
+    kind = "plain environment" if envs.num_envs == 1 else f"environments ({_stepping(envs)})"
+    kind += f" in each of {settings['num_processes']} processes" if settings["num_processes"] else ""
     why = ", one thread because the networks are small" if threads == 1 else f", {threads} threads"
     show.say(
         f"{settings['env']}: {envs.num_envs} {kind}, {device}{why if device.type == 'cpu' else ''}, seed {settings['seed']}"

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -81,3 +82,14 @@ def test_mixed_types_are_refused():
     mixed = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1, dtype=torch.float64))]
     with pytest.raises(ValueError, match=r"of one type on one device, got .*float32.*float64.*call network.to"):
         PackedAdam(mixed, 0.1)
+
+
+def test_a_copy_packs_parameters_of_its_own():
+    """Pickled or deep-copied together with its network, as other processes get it; the original does not move."""
+    network = nn.Linear(3, 2)
+    optimizer = PackedAdam(list(network.parameters()), lr=0.1)
+    for other, copied in (copy.deepcopy((network, optimizer)), pickle.loads(pickle.dumps((network, optimizer)))):
+        before = network.weight.detach().clone()
+        gradient = copied.gradient(other(torch.ones(1, 3)).sum())
+        copied.step(gradient)
+        assert not torch.equal(other.weight, before) and torch.equal(network.weight, before)
