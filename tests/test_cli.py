@@ -275,9 +275,9 @@ def test_every_command_explains_itself(command, capsys):
     assert f"usage: gymformer {command}" in capsys.readouterr().out
 
 
-def test_help_and_version_import_neither_torch_nor_gymnasium():
+def test_help_and_version_import_nothing_heavier_than_gymnasium():
     program = ("import sys; from gymformer.cli import main; main(['--help']); main(['--version']); main(['eval', '--help']); "
-               "print(sorted({'torch', 'gymnasium', 'matplotlib', 'transformers'} & set(sys.modules)))")  # fmt: skip
+               "print(sorted({'torch', 'matplotlib', 'transformers'} & set(sys.modules)))")  # fmt: skip
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ).stdout
     assert said.endswith("[]\n") and "gymformer train CartPole-v1" in said and "gymformer 0." in said
 

@@ -31,7 +31,7 @@ class ChatFormat:
     contents are encoded by themselves, so that a turn that was sampled stays the ids that were sampled, and text from
     elsewhere cannot produce control tokens. A tokenizer without a template speaks in lines, "User: …" and "Assistant: …".
     Where a template knows no system role, the system prompt stands before the first user message. `end_of_text` holds the
-    tokenizer's end of text and the control token that the template puts after a turn.
+    tokenizer's end of text and the first control token that the template puts after a turn.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", system_prompt: str | None = None):
@@ -63,8 +63,9 @@ class ChatFormat:
         Raises ValueError if the template would render what came before differently (it is not prefix-preserving).
         """
         close, after = self._surroundings_of_a_reply
-        has_end = len(turn) > 0 and len(close) > 0 and turn[-1] == close[0]
-        return [*close[has_end:], *self.codec.plain(text), *after]
+        if turn and turn[-1] in self.end_of_turn and turn[-1] in close:
+            close = close[close.index(turn[-1]) + 1 :]
+        return [*close, *self.codec.plain(text), *after]
 
     @cached_property
     def end_of_turn(self) -> frozenset[int]:
@@ -89,8 +90,9 @@ class ChatFormat:
         return self.codec.trusted(close), self.codec.trusted(after)
 
     def _ends(self) -> frozenset[int]:
-        after_turn = self.codec.trusted(self._around(("user", "assistant", "user"))[2])[:1]
-        return self.codec.eos | {token for token in after_turn if token in self.codec.control}
+        """The end of text, and the first control token after an assistant's turn: its end, or the mark of the next speaker."""
+        after_turn = self.codec.trusted(self._around(("user", "assistant", "user"))[2])
+        return self.codec.eos | set([token for token in after_turn if token in self.codec.control][:1])
 
     def _joined(self, messages: Sequence[Message]) -> list[int]:
         roles = tuple(role for role, _ in messages)

@@ -63,7 +63,11 @@ class Codec:
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False)
 
     def plain(self, text: str) -> list[int]:
-        """The ids of text from elsewhere: no control token is among them, whatever the text says."""
+        """The ids of text from elsewhere: no control token is among them, whatever the text says.
+
+        Halves of characters (lone surrogates, which JSON can hold) read "?".
+        """
+        text = text.encode("utf-8", "replace").decode("utf-8")
         ids = self._spelled(text)
         if self.control.keys().isdisjoint(ids):
             return ids

@@ -54,7 +54,8 @@ class CoTEnv(TokenEnv):
     dataset_path: a .json or .jsonl file; or else `problems`: "chain_sum", "reasoning_gym:<name>", or what else `ProblemPool`
         takes. difficulty: 0 to 1; None is what the source takes for normal (chain_sum: what the reasoner was made for).
     split: "train" or "test"; test_split: the share of all questions that is held out.
-    seed: seeds the first reset that brings no seed of its own.
+    seed: seeds the first reset that brings no seed of its own (None: the operating system does). Copies in a vector need
+        different ones: the vector's own reset(seed=...) gives them.
     n_few_shot_examples, system_prompt: solved examples (of the training side, never the question itself) and the
         explanation of the format that precede the question. None: where every tag is one token, the tokenizer was made for
         this format, and there are none; else 2 examples (fewer if there are not as many) and `SYSTEM_PROMPT`.

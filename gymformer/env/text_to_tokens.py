@@ -56,6 +56,7 @@ class TextToTokens(gym.Wrapper[tuple[int, ...], Any, str, str]):
             system_prompt = env.get_wrapper_attr("system_prompt")
         self.tokenizer = load_tokenizer(tokenizer)
         self.format = ChatFormat(self.tokenizer, system_prompt)
+        self.format.reply("", [])  # a template that cannot is found out here, not after the first turn
         self.codec, self.max_turn_tokens, self.context = self.format.codec, max_turn_tokens, context
         self.action_space = spaces.Discrete(self.codec.size)
         self.observation_space = spaces.Sequence(spaces.Discrete(self.codec.size))

@@ -80,6 +80,14 @@ SYSTEM_LAST = (
     "{% else %} {{ message['content'] }}<|im_end|>{% endif %}{% endfor %}"
 )
 
+# As Llama 2's: the system prompt within the first user message, a space before the end of a turn.
+LLAMA_2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set begin = '<<SYS>> ' + messages[0]['content'] + ' <</SYS>> ' %}"
+    "{% set dialogue = messages[1:] %}{% else %}{% set begin = '' %}{% set dialogue = messages %}{% endif %}"
+    "{% for message in dialogue %}{% if message['role'] == 'user' %}<|im_start|>[INST] {{ begin if loop.first else '' }}"
+    "{{ message['content'] }} [/INST]{% else %} {{ message['content'] }} <|endoftext|>{% endif %}{% endfor %}"
+)
+
 SAMPLE = (
     "the quick brown fox jumps over the lazy dog. higher lower right No number: 0123456789 between and assistant user system\n"
     * 4

@@ -33,6 +33,11 @@ def test_text_from_elsewhere_never_controls_and_stays_what_it_says(codec, text):
     assert codec.text(ids) == text
 
 
+@both
+def test_half_a_character_is_a_question_mark(codec):
+    assert codec.text(codec.plain("a\ud800b")) == "a?b"
+
+
 def test_names_within_names_are_spelled_out_too():
     codec = Codec(bpe_tokenizer(tags=("<a>", "<<a>>", "a>>")))
     for text in ("<<a>>", "<<a>>>", "<a><a>", "x<<<a>>a>>"):

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from gymformer.env import ChatFormat, TextToTokens
 from gymformer.testing import byte_tokenizer
-from tests.env.envs import CHATML, MARKS_THE_LAST, NO_SYSTEM, OPENS_THINKING, SYSTEM_LAST, Copy, Echo, Guess, bpe_tokenizer
+from tests.env.envs import (
+    CHATML,
+    LLAMA_2,
+    MARKS_THE_LAST,
+    NO_SYSTEM,
+    OPENS_THINKING,
+    SYSTEM_LAST,
+    Copy,
+    Echo,
+    Guess,
+    bpe_tokenizer,
+)
 
 BYTES, MERGES, LINES = byte_tokenizer(), bpe_tokenizer(), bpe_tokenizer(template=None)
 every_tokenizer = pytest.mark.parametrize("tokenizer", [BYTES, MERGES, LINES], ids=["bytes", "chatml", "lines"])
@@ -144,10 +155,16 @@ def test_the_end_of_text_ends_a_turn_too():
 
 @pytest.mark.parametrize("template", [OPENS_THINKING, MARKS_THE_LAST], ids=["opens thinking", "marks the last message"])
 def test_a_template_that_would_rewrite_the_past_is_an_error(template):
-    env = TextToTokens(Echo(), bpe_tokenizer(template))
-    env.reset()
     with pytest.raises(ValueError, match=r"not prefix-preserving.*is later rendered after.*Set tokenizer.chat_template"):
-        env.step(MERGES.eos_token_id)
+        TextToTokens(Echo(), bpe_tokenizer(template))
+
+
+def test_a_turn_that_has_its_end_gets_no_second_one_though_the_template_puts_a_space_before_it():
+    tokenizer = bpe_tokenizer(LLAMA_2)
+    env = TextToTokens(Guess(), tokenizer)
+    env.reset(options={"number": 7})
+    observation = write(env, "5")[-1][0]
+    assert text_of(tokenizer, observation).endswith("[/INST]5<|endoftext|><|im_start|>[INST] higher higher  [/INST]")
 
 
 @pytest.mark.parametrize("template", [NO_SYSTEM, SYSTEM_LAST], ids=["refuses it", "writes it into the last message"])
