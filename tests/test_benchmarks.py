@@ -59,6 +59,10 @@ def test_the_loop_by_hand_runs_as_a_process():
     assert min(answer["update_seconds"], answer["flops"], answer["peak_bytes"]) > 0
 
 
+def test_gymformer_plays_and_learns_as_a_contender(contender):
+    assert is_of_all_iterations(contender("lang_loop").speed(contender("lang_gymformer").Loop(TINY_LM)))
+
+
 @pytest.mark.parametrize("name", ["lang_generate", "lang_naive"])
 def test_a_contender_with_a_language_model_runs(contender, name):
     assert is_of_all_iterations(contender(name).speed(TINY_LM))

@@ -5,7 +5,6 @@ from functools import partial
 import lang_loop
 import lang_setting
 import torch
-from gymformer.rl.transformers_nn import LMActorNetwork
 from lang_env import EvenTokens
 
 from gymformer import PPOConfig, collect, make_envs
@@ -13,6 +12,7 @@ from gymformer.rl.kl import KLPenalty
 from gymformer.rl.networks import match_tokens
 from gymformer.rl.ppo import PPO
 from gymformer.rl.segment import Segment
+from gymformer.rl.transformers_nn import LMActorNetwork
 
 BETA, LR = 0.05, 1e-5
 
