@@ -7,23 +7,20 @@ python benchmarks/classic.py tables [--check]      write the README's tables fro
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import tables
+from running import ENVIRONMENT, HERE, NO_GPU, QUICK_RESULTS, RESULTS, Ask, ask, in_turn, machine, results_in, write
 from venvs import python_of
 
 from gymformer.presets import preset_names
 
-HERE = Path(__file__).parent
-RESULTS, QUICK_RESULTS = HERE / "results", HERE / ".peers" / "quick-results"
 COMMANDS = ("speed", "solve", "learning", "import")
 
 # rl-baselines3-zoo, hyperparams/ppo.yml, CartPole-v1.
@@ -48,16 +45,6 @@ IMPORTS = {  # name -> what a fresh process runs
     "torch": "import torch",
     "train_agent": "from gymformer import train_agent",
 }
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {"CUDA_VISIBLE_DEVICES": ""}
-
-Ask = Callable[[dict[str, Any]], dict[str, Any]]  # settings -> what the contender's process answers
-
-
-def ask(python: Path | str, script: str, task: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What contenders/<script> answers, run in a process of its own with one thread."""
-    command = [python, HERE / "contenders" / script, task, json.dumps(settings)]
-    done = subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def contenders(cleanrl: Path | None) -> dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]]:
@@ -71,16 +58,6 @@ def contenders(cleanrl: Path | None) -> dict[str, Callable[[str, dict[str, Any]]
         script = str(cleanrl.resolve() / "cleanrl" / "ppo.py")
         found["cleanrl"] = lambda task, s: ask(python_of("cleanrl"), "cleanrl_ppo.py", task, s | {"script": script})
     return found
-
-
-def in_turn(rounds: int, asked: dict[str, Ask], settings: dict[str, Any], what: str) -> dict[str, list[dict[str, Any]]]:
-    """Every contender's answers, asked A B C A B C ..., so that a machine that drifts drifts for all. The round is the seed."""
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in asked}
-    for number in range(rounds):
-        for name, one in asked.items():
-            print(f"{what}, round {number + 1} of {rounds}: {name}", flush=True)
-            answers[name].append(one(settings | {"seed": number}))
-    return answers
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -140,32 +117,11 @@ def import_time(options: argparse.Namespace) -> dict[str, Any]:
     for number in range(3 if options.quick else 10):
         for name, code in IMPORTS.items():
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | ONE_THREAD)
+            subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | ENVIRONMENT | NO_GPU)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             if number:  # the first reads the files from the disk
                 seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return {"machine": machine(), "seconds": seconds}
-
-
-def machine() -> dict[str, Any]:
-    packages = {name: version(name) for name in ("gymformer", "torch", "gymnasium", "numpy")}
-    return {"date": time.strftime("%Y-%m-%d"), "cpu": _cpu(), "cores": os.cpu_count(), "load": os.getloadavg()[0],
-            "platform": platform.platform(), "python": platform.python_version(), "versions": packages}  # fmt: skip
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def results_in(folder: Path) -> dict[str, dict[str, Any]]:
-    return {name: json.loads(path.read_text()) for name in COMMANDS if (path := folder / f"{name}.json").is_file()}
-
-
-def write(name: str, result: dict[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def run(name: str, options: argparse.Namespace) -> bool:
@@ -179,7 +135,7 @@ def run(name: str, options: argparse.Namespace) -> bool:
 def write_tables(out: Path, check: bool) -> bool:
     """The README's tables from the results; with `check`, only whether they are what the README has."""
     readme = HERE / "README.md"
-    text = tables.insert(readme, tables.render(results_in(out)))
+    text = tables.insert(readme, tables.MARKER, tables.render(results_in(out, COMMANDS)))
     if check:
         return readme.read_text() == text
     readme.write_text(text)

@@ -1,4 +1,4 @@
-"""What the results say: Markdown tables, and which targets were met. The README's tables are these."""
+"""What the results of classic control say: Markdown tables, and which targets were met. The README's tables are these."""
 
 from dataclasses import dataclass
 from math import nan
@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-__all__ = ["Target", "insert", "render", "targets"]
+__all__ = ["MARKER", "Target", "insert", "render", "table", "targets", "where"]
 
-BEGIN, END = "<!-- classic:begin -->", "<!-- classic:end -->"
+MARKER = "classic"  # of the README's part that these tables fill
 NAMES = {"gymformer": "gymformer", "sb3": "Stable-Baselines3", "cleanrl": "CleanRL's ppo.py", "numpy": "numpy alone"}
 KINDS = {
     "plain": "`gym.make`",
@@ -98,22 +98,23 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     for name, part in parts.items():
         body = part(results[name]) + "\n\n" + "\n".join(f"* {target}" for target in targets(name, results[name])) \
             if name in results else f"Not measured yet: `python benchmarks/classic.py {name}`."  # fmt: skip
-        texts.append(f"### {name}\n\n{body}" + (f"\n\n{_where(results[name])}" if name in results else ""))
+        texts.append(f"### {name}\n\n{body}" + (f"\n\n{where(results[name])}" if name in results else ""))
     return "\n\n".join(texts)
 
 
-def insert(readme: Path, text: str) -> str:
+def insert(readme: Path, marker: str, text: str) -> str:
     """The README's content with `text` between its markers."""
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+    begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
+    before, _, rest = readme.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---", *["---:"] * (len(header) - 1)], *rows])
 
 
-def _where(result: dict[str, Any]) -> str:
+def where(result: dict[str, Any]) -> str:
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     cores = f"{machine['cores']} cores (load {machine['load']:.1f} at the start)"
@@ -134,16 +135,16 @@ def _speed(result: dict[str, Any]) -> str:
                 [NAMES[name], f"{medians[name]:,.0f}", span, ratio, f"{acting:,.0f}", f"{share:.0%}", f"{1 - share:.0%}"]
             )
         shares = ["rollout alone", "rollout's share", "update's share"]
-        texts.append(_table([f"`{setting}`: {title}", "steps per CPU second", "range over rounds", "× SB3", *shares], rows))
+        texts.append(table([f"`{setting}`: {title}", "steps per CPU second", "range over rounds", "× SB3", *shares], rows))
     one = {kind: median(r["steps"] / r["seconds"] for r in records) for kind, records in result["one"].items()}
-    texts.append(_table(["one CartPole environment, random actions", "steps per CPU second", "× native vector of one"],
+    texts.append(table(["one CartPole environment, random actions", "steps per CPU second", "× native vector of one"],
                         [[KINDS[kind], f"{value:,.0f}", f"{value / one['native']:.2f}"] for kind, value in one.items()]))  # fmt: skip
     rows = []
     for size, kinds in result["gradient_step"].items():
         times = {kind: median(r["seconds"] / r["steps"] for r in records) for kind, records in kinds.items()}
         for kind, value in times.items():
             rows.append([f"{OPTIMIZERS[kind]}, minibatch of {size}", f"{value * 1e6:,.0f}", f"{value / times['fused']:.2f}"])
-    texts.append(_table(["one gradient step of actor and critic (64 × 64)", "CPU microseconds", "× fused Adam"], rows))
+    texts.append(table(["one gradient step of actor and critic (64 × 64)", "CPU microseconds", "× fused Adam"], rows))
     return "\n\n".join(texts)
 
 
@@ -154,7 +155,7 @@ def _solve(result: dict[str, Any]) -> str:
         seconds, each = solve_seconds(runs), ", ".join(f"{r['seconds']:.1f}" for r in runs)
         steps = f"{median(solved):,.0f}" if solved else "—"
         rows.append([NAMES[name], f"{seconds:.1f}", f"{seconds / base:.2f}", each, steps, f"{len(solved)} of {len(runs)}"])
-    return _table(["CartPole-v1", "CPU seconds (median)", "× SB3", "each seed", "environment steps (median)", "solved"], rows)
+    return table(["CartPole-v1", "CPU seconds (median)", "× SB3", "each seed", "environment steps (median)", "solved"], rows)
 
 
 def _learning(result: dict[str, Any]) -> str:
@@ -172,9 +173,9 @@ def _learning(result: dict[str, Any]) -> str:
     missing = [env for env in THRESHOLDS if env not in trained]
     note = f"\n\nNot measured yet: {', '.join(missing)}." if missing else ""
     header = ["environment", "seed", "mean return, 100 sampled episodes", "95% interval", "environment steps", "CPU seconds"]
-    return _table([*header, "SB3 zoo, published"], rows) + note
+    return table([*header, "SB3 zoo, published"], rows) + note
 
 
 def _import(result: dict[str, Any]) -> str:
     rows = [[IMPORTS[name], f"{median(seconds):.2f}"] for name, seconds in result["seconds"].items()]
-    return _table(["a fresh Python process with", "CPU seconds (median)"], rows)
+    return table(["a fresh Python process with", "CPU seconds (median)"], rows)

@@ -14,6 +14,9 @@ PINS = {
     "sb3": [TORCH, "stable-baselines3==2.9.2", "gymnasium==1.4.0", "numpy==2.4.6"],
     # CleanRL's ppo.py is written for Gymnasium 0.29.1: later versions reset a vector's environments one step later.
     "cleanrl": [TORCH, "gymnasium==0.29.1", "numpy==2.4.6", "tyro==1.0.17"],
+    # TRL's newest, for its GRPO; and 1.11.0, the last that has a PPO (trl.experimental.ppo).
+    "trl_grpo": [TORCH, "trl==1.16.0", "transformers==5.23.0", "accelerate==1.15.0", "numpy==2.4.6"],
+    "trl_ppo": [TORCH, "trl==1.11.0", "transformers==5.23.0", "accelerate==1.15.0", "numpy==2.4.6"],
 }
 
 

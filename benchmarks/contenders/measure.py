@@ -2,43 +2,46 @@
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-import gymnasium as gym
 import numpy as np
 
 Act = Callable[[np.ndarray], np.ndarray]  # observations (B, 4) -> sampled actions (B,)
 
 ENV_ID = "CartPole-v1"
 EPISODES = 100  # that the policy is evaluated over
-PACKAGES = ("gymformer", "stable_baselines3", "torch", "gymnasium", "numpy")
+PACKAGES = ("gymformer", "stable_baselines3", "trl", "transformers", "torch", "gymnasium", "numpy")
 
 
 class Laps:
-    """CPU seconds of each iteration's rollout and update. The first `warm_up` iterations are not counted."""
+    """Seconds of each iteration's rollout and update, by `clock`; CPU seconds unless told otherwise.
 
-    def __init__(self, warm_up: int):
-        self.warm_up, self.records, self.marks = warm_up, [], [time.process_time()]
+    The first `warm_up` iterations are not counted.
+    """
+
+    def __init__(self, warm_up: int, clock: Callable[[], float] = time.process_time):
+        self.warm_up, self.clock, self.records, self.marks = warm_up, clock, [], [clock()]
 
     def mark(self) -> None:
         """The rollout has ended, or the update has."""
-        self.marks.append(time.process_time())
+        self.marks.append(self.clock())
 
     def end(self, steps: int) -> None:
-        """An iteration of `steps` environment steps is over. What follows until `begin` belongs to no lap."""
+        """An iteration of `steps` environment steps is over, and the next begins, unless `begin` is called later."""
         self.mark()
         started, acted, updated = self.marks
         self.records.append((steps, acted - started, updated - acted))
         self.begin()
 
     def begin(self) -> None:
-        self.marks = [time.process_time()]
+        self.marks = [self.clock()]
 
     def report(self) -> dict[str, float]:
-        """Environment steps, and the CPU seconds of rollout and update, of the counted iterations together."""
+        """Environment steps, and the seconds of rollout and update, of the counted iterations together."""
         steps, rollout, update = (float(sum(column)) for column in zip(*self.records[self.warm_up :], strict=True))
         return {"steps": steps, "rollout_seconds": rollout, "update_seconds": update}
 
@@ -50,6 +53,8 @@ class SolveClock:
     """
 
     def __init__(self, every: int = 2048, threshold: float = 475.0):
+        import gymnasium as gym  # which TRL's environments lack
+
         self.every, self.threshold = every, threshold
         self.envs = [gym.make(ENV_ID) for _ in range(EPISODES)]
         self.evaluations, self.evaluated_at, self.solved_at = 0, 0, None
@@ -97,6 +102,12 @@ class SolveClock:
 def task() -> tuple[str, dict]:
     """What this process is asked to measure: a name and its settings."""
     return sys.argv[1], json.loads(sys.argv[2])
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # kilobytes on Linux
 
 
 def one_thread() -> None:

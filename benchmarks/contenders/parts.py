@@ -94,7 +94,7 @@ class TorchAdam:
         self.adam = torch.optim.Adam(parameters, lr=lr, eps=1e-5, fused=fused)
 
     def gradient(self, loss: Tensor, retain_graph: bool = False) -> Tensor:
-        """Leaves the gradient where torch keeps it; what comes back stands for it."""
+        """Nothing: the gradient lies in the parameters."""
         self.adam.zero_grad()
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)
         return torch.empty(0)
