@@ -41,8 +41,8 @@ class CoTEnv(TokenEnv):
         by a function of the text, or by components, whose state has "question", "answer", "thinking", "final_answer",
         "well_formed" and "correct" too.
     Episode end: `terminated` by the tokenizer's end of text, by the token that ends a turn in its chat format, or with
-        the first `</final_answer>`, wherever it stands. After `max_generation` tokens see `TokenEnv`: `truncated`, and
-        nothing paid, or with at_limit="terminate" an end like any other.
+        the first `</final_answer>`, wherever it stands; and after `max_generation` tokens, for an answer that does not
+        come in time is none. at_limit="truncate" cuts there instead: `truncated`, and nothing paid (see `TokenEnv`).
     Info: "question", "answer" and "prompt" at reset; at the end also "text", "thinking", "final_answer" (None where there is
         none), "well_formed", "correct", and "reward_terms".
     Reset options: "difficulty" (0 to 1, overrides the argument); "problem" (a Problem or {"question", "answer"}) or
@@ -78,7 +78,7 @@ class CoTEnv(TokenEnv):
         format_reward: float = 0.0,
         distance_reward: float = 0.0,
         reward_fn: RewardFn | None = None,
-        at_limit: Literal["truncate", "terminate"] = "truncate",
+        at_limit: Literal["truncate", "terminate"] = "terminate",
         render_mode: str | None = None,
     ):
         if tokenizer is not None and model_name is not None:

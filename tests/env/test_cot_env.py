@@ -156,13 +156,13 @@ def test_an_episode_ends_with_the_first_closed_answer_or_the_end_of_text():
 
 
 def test_too_long_a_text_is_cut():
-    env = cot(max_generation=5)
+    env = cot(max_generation=5, at_limit="truncate")
     env.reset(options=EIGHT)
     for token in b"<fina":
         _, reward, terminated, truncated, info = env.step(token)
     assert (reward, terminated, truncated) == (0.0, False, True)
     assert (info["text"], info["final_answer"], info["correct"]) == ("<fina", None, False)
-    env = cot(max_generation=5, at_limit="terminate", distance_reward=1.0)
+    env = cot(max_generation=5, distance_reward=1.0)
     env.reset(options=EIGHT)
     for token in b"<fina":
         _, reward, terminated, truncated, info = env.step(token)
