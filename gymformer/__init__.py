@@ -13,14 +13,20 @@ if TYPE_CHECKING:
     from gymformer.rl.common_nn import MLPActorNetwork as MLPActorNetwork
     from gymformer.rl.common_nn import MLPCriticNetwork as MLPCriticNetwork
     from gymformer.rl.envs import make_envs as make_envs
+    from gymformer.rl.kl import KLPenalty as KLPenalty
     from gymformer.rl.ppo import PPO as PPO
     from gymformer.rl.ppo import PPOConfig as PPOConfig
     from gymformer.rl.rollouts import collect as collect
+    from gymformer.rl.transformers_nn import LMActorNetwork as LMActorNetwork
+    from gymformer.rl.transformers_nn import LMCriticNetwork as LMCriticNetwork
     from gymformer.trainer.trainer import train_agent as train_agent
 
 # Where each public name lives. It is imported when it is first used: `import gymformer` alone
 # loads Gymnasium, to register our environments there, but neither torch nor files.
 _HOMES = {
+    "KLPenalty": "gymformer.rl.kl",
+    "LMActorNetwork": "gymformer.rl.transformers_nn",
+    "LMCriticNetwork": "gymformer.rl.transformers_nn",
     "MLPActorNetwork": "gymformer.rl.common_nn",
     "MLPCriticNetwork": "gymformer.rl.common_nn",
     "PPO": "gymformer.rl.ppo",

@@ -19,7 +19,7 @@ class Problem:
     steps: tuple[str, ...] = ()
 
 
-def chain_sum(rng: np.random.Generator, terms: tuple[int, int] = (4, 5), maximum: int = 20) -> Problem:
+def chain_sum(rng: np.random.Generator, terms: tuple[int, int] = (4, 5), maximum: int = 9) -> Problem:
     """ "What is 12 + 7 - 5 + 9?", worked from left to right.
 
     The number of terms is uniform in `terms` (both ends included), each term in 1..`maximum`, each sign even; a term that

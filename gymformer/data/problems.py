@@ -79,11 +79,11 @@ class ProblemPool:
 
 
 def chain_sums(rng: np.random.Generator, difficulty: float | None = None) -> Problem:
-    """A sum (`chain_sum`): 2 or 3 terms up to 5 at difficulty 0, 6 or 7 terms up to 80 at 1; None is as 0.5, the usual sum."""
+    """A sum (`chain_sum`): 2 or 3 terms up to 3 at difficulty 0, 6 or 7 terms up to 27 at 1; None is as 0.5, the usual sum."""
     if difficulty is None:
         return chain_sum(rng)
     fewest = 2 + round(4 * difficulty)
-    return chain_sum(rng, terms=(fewest, fewest + 1), maximum=round(5 * 16**difficulty))
+    return chain_sum(rng, terms=(fewest, fewest + 1), maximum=round(3 * 9**difficulty))
 
 
 def load_problems(path: str | Path) -> list[Problem]:

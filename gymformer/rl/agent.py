@@ -54,6 +54,11 @@ class TrainedAgent:
         return self._encoder
 
     @property
+    def observation_moments(self) -> RunningMoments | None:
+        """By which observations are normalised, if they are."""
+        return None if self._encoder is None else self._encoder.moments
+
+    @property
     def reads_tokens(self) -> bool:
         return self._encoder is None
 
@@ -101,8 +106,8 @@ class TrainedAgent:
         tensors = {f"actor.{name}": value for name, value in tensors_of(self.actor, learned_only).items()}
         if self.critic is not None:
             tensors |= {f"critic.{name}": value for name, value in tensors_of(self.critic, learned_only).items()}
-        if self._encoder is not None and self._encoder.moments is not None:
-            tensors |= {f"observations.{k}": torch.from_numpy(v) for k, v in self._encoder.moments.state().items()}
+        if self.observation_moments is not None:
+            tensors |= {f"observations.{k}": torch.from_numpy(v) for k, v in self.observation_moments.state().items()}
         if self.reward_moments is not None:
             tensors |= {f"rewards.{k}": torch.from_numpy(v) for k, v in self.reward_moments.state().items()}
         return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
@@ -123,8 +128,7 @@ class TrainedAgent:
         )  # names are checked above; what is missing is frozen, or shared
         if self.critic is not None:
             self.critic.load_state_dict(parts["critic"], strict=False)
-        observed = None if self._encoder is None else self._encoder.moments
-        for moments, name in ((observed, "observations"), (self.reward_moments, "rewards")):
+        for moments, name in ((self.observation_moments, "observations"), (self.reward_moments, "rewards")):
             if moments is not None:
                 moments.load({k: v.numpy() for k, v in parts[name].items()})
 
@@ -146,7 +150,7 @@ class TrainedAgent:
         config = {
             "format": FORMAT, "version": VERSION, "env": self.env_id, "env_kwargs": self.env_kwargs, "max_timesteps": self.max_timesteps,
             "observation_space": space_to_json(self.observation_space), "action_space": space_to_json(self.action_space),
-            "normalize_observations": self._encoder is not None and self._encoder.moments is not None,
+            "normalize_observations": self.observation_moments is not None,
             "normalize_rewards": self.reward_moments is not None,
             "actor": _describe(self.actor), "critic": None if self.critic is None else _describe(self.critic),
             "sha256": {name: sha256(model)},

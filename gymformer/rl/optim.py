@@ -1,6 +1,7 @@
 """Adam over a network packed into one vector: its norm, its clipping and its step are one kernel each."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ class PackedAdam:
     be loaded into the parameters, but they must not be moved to another device afterwards.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], lr: float, max_norm: float | None = None,
-                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-5):  # fmt: skip
+    def __init__(self, parameters: list[nn.Parameter], lr: float, max_norm: float | None = None, *,
+                 faster: Mapping[nn.Parameter, float] | None = None, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-5):  # fmt: skip
         kinds = {(p.dtype, p.device) for p in parameters}
         if len(kinds) != 1:
             raise ValueError("the parameters of one network must be of one type on one device, got "
@@ -31,6 +32,9 @@ class PackedAdam:
         self.exact = self.vector if self.vector.dtype == torch.float32 else self.vector.float()
         self.mean, self.square = torch.zeros_like(self.exact), torch.zeros_like(self.exact)
         self.steps = 0
+        self.pace: Tensor | None = None  # of each number's step, where they are not all the same
+        if faster:
+            self.pace = torch.cat([torch.full((p.numel(),), faster.get(p, 1.0), device=p.device) for p in parameters])
 
     def _pack(self) -> None:
         """The parameters become views of the vector."""
@@ -65,6 +69,8 @@ class PackedAdam:
         self.mean.lerp_(gradient, 1 - beta1)
         self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         denominator = self.square.sqrt().div_(math.sqrt(1 - beta2**self.steps)).add_(self.eps)
+        if self.pace is not None:
+            denominator.div_(self.pace)
         self.exact.addcdiv_(self.mean, denominator, value=-self.lr / (1 - beta1**self.steps))
         if self.exact is not self.vector:
             self.vector.copy_(self.exact)

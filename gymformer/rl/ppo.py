@@ -29,8 +29,8 @@ HALF_PRECISION = 0.5  # nats by which a cached and a whole pass in bfloat16 may 
 class PPOConfig:
     """What PPO is told. A field that is None takes the value that suits the kind of problem (`for_control`, `for_text`)."""
 
-    lr_actor: float | None = None  # learning rate of the policy, and of a value head on its trunk; control: 3e-4, text: 1e-4
-    lr_critic: float | None = None  # learning rate of a value function of its own; control: 1e-3, text: 1e-4
+    lr_actor: float | None = None  # learning rate of the policy; control: 3e-4, text: 1e-4
+    lr_critic: float | None = None  # learning rate of the value function; control: 1e-3, text: 1e-3 of a head alone, else 1e-4
     gamma: float | None = None  # discount of a reward one decision later; control: 0.99, text: 1
     eps_clip: float = 0.2  # the ratio π/π_old is clipped to [1 - ε, 1 + ε]
     update_epochs: int | None = None  # passes over a rollout; control: 10, text: 2
@@ -75,9 +75,12 @@ class PPOConfig:
         """The config with every None of a problem-dependent field replaced by the value for vectors of observations."""
         return self._filled(lr_actor=3e-4, lr_critic=1e-3, gamma=0.99, update_epochs=10, minibatch_size=64)
 
-    def for_text(self) -> Self:
-        """The same for growing rows of tokens: a reward at the end counts for every token, and steps are small."""
-        return self._filled(lr_actor=1e-4, lr_critic=1e-4, gamma=1.0, update_epochs=2, minibatch_size=1024)
+    def for_text(self, head_alone: bool = True) -> Self:
+        """The same for growing rows of tokens: a reward at the end counts for every token, and steps are small. A critic that
+        is a head alone, on the actor's trunk, starts from nothing and takes larger ones."""
+        return self._filled(
+            lr_actor=1e-4, lr_critic=1e-3 if head_alone else 1e-4, gamma=1.0, update_epochs=2, minibatch_size=1024
+        )
 
     def _filled(self, **defaults: float) -> Self:
         return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
@@ -106,11 +109,12 @@ class PPO(Algorithm):
         self.actor, self.critic, self.generator = actor, critic, generator
         assert actor.policy  # whose parameters are trained too; raises while the actor has met no action space
         config = config or PPOConfig()
-        self.config = config.for_text() if actor.reads_tokens else config.for_control()
+        on_trunk = isinstance(critic, ValueHead) and critic.actor is actor
+        self.config = config.for_text(head_alone=on_trunk) if actor.reads_tokens else config.for_control()
         self.gamma, self.epochs = filled(self.config.gamma), filled(self.config.update_epochs)
         self.learning_rates = filled(self.config.lr_actor), filled(self.config.lr_critic)
         # One optimiser for each network; for both together where they share parameters, or the trunk would step twice.
-        self.optimizers = [PackedAdam(parameters, lr, self.config.max_grad_norm) for parameters, lr in self._groups()]
+        self.optimizers = self._optimizers()
         self.updates = 0
 
     def update(self, segments: list[Segment]) -> dict[str, float]:
@@ -248,13 +252,17 @@ class PPO(Algorithm):
         if self.generator is not None:
             self.generator.set_state(state["generator"]["state"])
 
-    def _groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Trainable parameters and their learning rate: actor's and critic's, or all together where they share some."""
+    def _optimizers(self) -> list[PackedAdam]:
+        """One for the actor and one for the critic; or one for both where they share a trunk."""
         actor, critic = ([p for p in network.parameters() if p.requires_grad] for network in (self.actor, self.critic))
         own = [p for p in critic if all(p is not q for q in actor)]
-        if len(own) < len(critic):
-            return [(actor + own, self.learning_rates[0])]
-        return list(zip((actor, critic), self.learning_rates, strict=True))
+        lr_actor, lr_critic = self.learning_rates
+        if len(own) < len(critic) or (isinstance(self.critic, ValueHead) and self.critic.actor is self.actor):
+            faster = dict.fromkeys(own, lr_critic / lr_actor)
+            return [PackedAdam(actor + own, lr_actor, self.config.max_grad_norm, faster=faster)]
+        return [
+            PackedAdam(parameters, lr, self.config.max_grad_norm) for parameters, lr in ((actor, lr_actor), (critic, lr_critic))
+        ]
 
     def _follow_schedules(self) -> None:
         remaining = 1 - self.progress if self.config.lr_schedule == "linear" else 1

@@ -70,7 +70,7 @@ class Run:
     def train(self, interruption: Interruption) -> TrainingResult:
         """The loop: act, let the transforms write their penalties, learn, write down."""
         self.envs.keep_raw = self.callback is not None
-        normalizers = (self.agent.encoder.moments, self.reward_normalizer and self.reward_normalizer.moments)
+        normalizers = (self.agent.observation_moments, self.reward_normalizer and self.reward_normalizer.moments)
         shared = [SharedMoments(self.ranks, moments) for moments in normalizers if moments is not None]
         if not self._is_over():
             self._restart_envs()

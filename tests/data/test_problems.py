@@ -153,9 +153,9 @@ def test_sums_grow_with_the_difficulty():
         numbers = [[int(word) for word in question.split()[::2]] for question in drawn]
         return {len(terms) for terms in numbers}, max(map(max, numbers))
 
-    assert sizes(0.0) == ({2, 3}, 5)
-    assert sizes(0.5) == ({4, 5}, 20)
-    assert sizes(1.0) == ({6, 7}, 80)
+    assert sizes(0.0) == ({2, 3}, 3)
+    assert sizes(0.5) == ({4, 5}, 9)
+    assert sizes(1.0) == ({6, 7}, 27)
 
 
 @pytest.mark.parametrize("difficulty", [-0.1, 1.1, float("nan")])
