@@ -11,14 +11,19 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from gymformer.evaluation import evaluate, play_episode, save_gif
+from gymformer.evaluation import evaluate, play_episode, play_tokens, save_gif, trace_episode
 from gymformer.monitoring.curves import running_mean
 from gymformer.presets import preset
+from gymformer.rl.agent import TrainedAgent, language_agent
+from gymformer.rl.segment import Segment
 from gymformer.trainer import TrainingResult, load_agent, train_agent
 
 __all__ = ["FULL", "QUICK", "Stage", "learn_control", "run_demo", "text_curve"]
 
 EPISODES = 100  # of an evaluation
+TEXTS = 2560  # questions that the reasoner learns from
+EVALUATED = 300  # held-out questions
+GOAL = 0.85  # share of likeliest answers that must be right
 LINES = 100  # a line of progress every so many episodes, where no bar can be shown
 
 
@@ -80,6 +85,62 @@ def learn_control(env_id: str, story: str, save_path: Path, seed: int, settings:
     return solved
 
 
+def learn_reasoning(save_path: Path, seed: int) -> bool:
+    """Improves the reasoner by PPO, with default settings, and shows its accuracy on held-out sums before and after, what it
+    writes, and every token of one answer; whether it learned to be right where it guessed before."""
+    from gymformer.rl.transformers_nn import LMActorNetwork
+
+    print("A small language model that comes along has read sums, a few worked out step by step, most with the bare answer. So it\n"
+          "guesses. It gets 1 point for a right answer and nothing else: no one tells it to think first.\n", flush=True)  # fmt: skip
+    started = time.perf_counter()
+    actor = LMActorNetwork("models/reasoner")
+    held_out = {"split": "test"}
+    before = language_agent(actor, "CoTEnv-v0")
+    scores = [[accuracy(before, held_out, seed, greedy) for greedy in (True, False)]]
+    _show_answers(before, held_out, seed)
+    result = train_agent("CoTEnv-v0", actor=actor, max_episodes=TEXTS, seed=seed, save_path=save_path, log_interval=LINES * 4)
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    assert result.path is not None
+    print(f"\nIt has answered {len(result)} questions in {time.perf_counter() - started:.0f} seconds. How it learned:\n")
+    print(text_curve(running_mean(result), "share of right answers among the last 100", "answer"))
+    agent = load_agent(result.path)
+    scores.append([accuracy(agent, held_out, seed, greedy) for greedy in (True, False)])
+    print(f"\nOn {EVALUATED} sums of the held-out tenth, which it was never asked:\n")
+    print(f"{'':>26}  before   after")
+    for name, old, new in zip(("its likeliest answer right", "a sampled answer right"), *scores, strict=True):
+        print(f"{name:>26}  {old:6.1%}  {new:6.1%}")
+    print()
+    episode = _show_answers(agent, held_out, seed)
+    trace = trace_episode(agent, episode, reference=LMActorNetwork("models/reasoner"))
+    page = trace.save(result.path / "trace.html")
+    learned = scores[1][0] >= GOAL
+    print(
+        f"{'Learned' if learned else 'Not learned'}: {scores[1][0]:.1%} of the likeliest answers are right, and {GOAL:.0%} is asked for.\n"
+    )
+    for what, where in (("the agent", result.path), ("every token of an answer", page)):
+        print(f"  {what:<28}{where}")
+    print('\nThe same in Python:\n\n  from gymformer import LMActorNetwork, train_agent\n'
+          f'  train_agent("CoTEnv-v0", actor=LMActorNetwork("models/reasoner"), max_episodes={TEXTS}, seed={seed})')  # fmt: skip
+    return learned
+
+
+def accuracy(agent: TrainedAgent, env_kwargs: dict[str, Any], seed: int, greedy: bool) -> float:
+    """Share of right answers to held-out questions."""
+    segments = play_tokens(agent, "CoTEnv-v0", episodes=EVALUATED, greedy=greedy, seed=seed, env_kwargs=env_kwargs)
+    return float(np.mean([segment.info["correct"] for segment in segments]))
+
+
+def _show_answers(agent: TrainedAgent, env_kwargs: dict[str, Any], seed: int) -> Segment:
+    """Prints three answers; the first one's episode."""
+    segments = play_tokens(agent, "CoTEnv-v0", episodes=3, greedy=True, seed=seed, env_kwargs=env_kwargs)
+    for segment in segments:
+        judged = "right" if segment.info["correct"] else f"wrong: {segment.info['answer']}"
+        print(f"  {segment.info['question']}\n    {segment.info['text']}   ({judged})")
+    print(flush=True)
+    return segments[0]
+
+
 def _tell(env_id: str, result: TrainingResult, curve: Path, film: Path, total: float, seed: int) -> None:
     """Where everything is, and how to do it oneself."""
     for what, where in (("the agent", result.path), ("its learning curve", curve), (f"an episode of return {total:.0f}", film)):
@@ -113,6 +174,7 @@ QUICK = [
         "A cart can push left or right; a pole stands on it and must not fall. Every step it stands gives 1 point, 500 at most.\n"
         "The agent knows none of this: it sees four numbers, tries, and learns from its points (PPO, two small networks).",
     )),
+    Stage("CoTEnv-v0: think before you answer", learn_reasoning),
 ]  # fmt: skip
 FULL = [
     Stage("LunarLander-v3: land between the flags", partial(

@@ -18,7 +18,7 @@ from gymformer.rl.space_json import space_from_json, space_to_json
 from gymformer.rl.spaces import ObservationEncoder, RunningMoments, one_as_batch
 from gymformer.rl.token_envs import reads_tokens
 
-__all__ = ["TrainedAgent", "load_agent"]
+__all__ = ["TrainedAgent", "language_agent", "load_agent"]
 
 FORMAT, VERSION = "gymformer-agent", 1
 # What a folder's config.json must hold.
@@ -161,6 +161,12 @@ class TrainedAgent:
             if old.name != name:
                 old.unlink()
         return folder
+
+
+def language_agent(actor: ActorNetwork, env_id: str | None = None) -> TrainedAgent:
+    """A language model as it is, without any training, as an agent over its own tokens. The actor needs a tokenizer."""
+    tokens = gym.spaces.Discrete(len(actor.tokenizer))  # type: ignore[arg-type]
+    return TrainedAgent(match_tokens(actor, int(tokens.n)), None, gym.spaces.Sequence(tokens), tokens, env_id)
 
 
 def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.Module | None = None,
