@@ -73,7 +73,7 @@ class Trunk:
 
     @property
     def is_cacheable(self) -> bool:
-        return can_cache(self.plain.config.get_text_config())
+        return can_cache(self.plain)
 
     def merged(self) -> PreTrainedModel:
         with no_bars():
@@ -166,8 +166,8 @@ class LMActorNetwork(ActorNetwork):
                 "only a value head of this actor can read along in its rollouts; evaluate another critic afterwards"
             )
         if not self._trunk.is_cacheable:
-            warnings.warn(f"{type(self._trunk.plain).__name__} has layers that look at a window or keep a state; its rows are read anew "
-                          "for every token, which is right and slow", stacklevel=2)  # fmt: skip
+            warnings.warn(f"{type(self._trunk.plain).__name__} has layers that look at a window, keep a state, or make their masks in a way "
+                          "of their own; its rows are read anew for every token, which is right and slow", stacklevel=2)  # fmt: skip
             return RecomputeSession(self, count, critic)
         return LMSession(self, count, head)
 
