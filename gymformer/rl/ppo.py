@@ -250,7 +250,8 @@ class PPO(Algorithm):
         """Trainable parameters and their learning rate: actor's and critic's, or all together where they share some."""
         actor, critic = ([p for p in network.parameters() if p.requires_grad] for network in (self.actor, self.critic))
         own = [p for p in critic if all(p is not q for q in actor)]
-        if len(own) < len(critic):
+        is_head = isinstance(self.critic, ValueHead) and self.critic.actor is self.actor  # whose parameters are not its trunk's
+        if is_head or len(own) < len(critic):
             return [(actor + own, self.learning_rates[0])]
         return list(zip((actor, critic), self.learning_rates, strict=True))
 

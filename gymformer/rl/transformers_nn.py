@@ -37,7 +37,6 @@ class Trunk:
         self.lm, self.lora = lm, hasattr(lm, "peft_config")
         self.plain: PreTrainedModel = lm.get_base_model() if self.lora else lm
         self.layers: Any = getattr(self.plain, self.plain.base_model_prefix, None) or self.plain.get_decoder()
-        self.head: Any = self.plain.get_output_embeddings()
         config = self.plain.config
         self.width: int = config.get_text_config().hidden_size
         self.context: int | None = getattr(config, "max_position_embeddings", None)
@@ -53,6 +52,16 @@ class Trunk:
     @property
     def device(self) -> torch.device:
         return next(self.lm.parameters()).device
+
+    @property
+    def head(self) -> Any:
+        """What projects onto the vocabulary; another module after `resize_token_embeddings`."""
+        return self.plain.get_output_embeddings()
+
+    @property
+    def learned_dtype(self) -> torch.dtype:
+        """Of the weights that learn: peft keeps an adapter in float32 on a bfloat16 model."""
+        return next((p for p in self.lm.parameters() if p.requires_grad), next(self.lm.parameters())).dtype
 
     def read(self, states: States) -> Tensor:
         """(N, D) the last layer's hidden state at each state, one pass over all rows."""
@@ -174,7 +183,7 @@ class LMActorNetwork(ActorNetwork):
     def value_head(self) -> ValueHead:
         """A critic on this actor's own trunk: one model, one pass, one optimiser."""
         head = ValueHead(self, self._trunk.width)
-        return head.to(self._trunk.device)
+        return head.to(self._trunk.device, self._trunk.learned_dtype)
 
     def reference(self, refreshable: bool = False) -> ActorNetwork:
         """A frozen policy to stay close to. With LoRA it is the model with its adapter off, which costs no memory, or, where
@@ -205,7 +214,7 @@ class LMCriticNetwork(CriticNetwork):
         self._trunk = Trunk(model_name, pad_token_id, lora, dtype, gradient_checkpointing, trust_remote_code)
         self.lm: Any = self._trunk.lm
         vocabulary = self._trunk.head
-        self.head = nn.Linear(self._trunk.width, 1, device=self._trunk.device)
+        self.head = nn.Linear(self._trunk.width, 1, device=self._trunk.device, dtype=self._trunk.learned_dtype)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         if not any(p is q for p in vocabulary.parameters() for q in self._trunk.layers.parameters()):
