@@ -42,7 +42,9 @@ class Trunk:
         self.context: int | None = getattr(config, "max_position_embeddings", None)
         self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
-            self.plain.gradient_checkpointing_enable({"use_reentrant": False})
+            plain: Any = self.plain  # transformers renames the method; version 6 drops the old name
+            enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         if pad_token_id is not None:
             config.pad_token_id = pad_token_id
         # Cells to the right of a row are never looked at, so a warning that they are not masked would only mislead.
@@ -375,12 +377,13 @@ def found(name: str | Path) -> str:
 
 
 def no_dropout(model: nn.Module) -> None:
-    """Every dropout is 0 from now on: transformers keeps its rates in modules and in plain attributes of attention layers."""
+    """Every dropout is 0 from now on: transformers keeps its rates in modules and in plain attributes, which each family names
+    anew (`dropout`, `attn_pdrop`, `layerdrop`; `jitter_noise` of a router is one too)."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        for name in ("dropout", "attention_dropout", "activation_dropout", "hidden_dropout", "attn_pdrop", "resid_pdrop"):
-            if isinstance(getattr(module, name, None), float):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and ("drop" in name or name == "jitter_noise"):
                 setattr(module, name, 0.0)
 
 
