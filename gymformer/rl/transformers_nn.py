@@ -20,6 +20,8 @@ from gymformer.rl.networks import ActorNetwork, CriticNetwork, RecomputeSession,
 
 __all__ = ["LMActorNetwork", "LMCriticNetwork"]
 
+TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of the files of tokenizers begin
+
 Model = str | Path | nn.Module
 Dtype = Literal["float32", "bfloat16", "auto"]
 
@@ -154,7 +156,11 @@ class LMActorNetwork(ActorNetwork):
 
     @property
     def has_tokenizer(self) -> bool:
-        return self._tokenizer is not None or self.model_name is not None
+        """One was given, or lies in the model's folder; a hub id is taken to have one."""
+        if self._tokenizer is not None or self.model_name is None:
+            return self._tokenizer is not None
+        folder = Path(found(self.model_name))
+        return not folder.is_dir() or any(path.name.startswith(TOKENIZER_FILES) for path in folder.iterdir())
 
     def forward(self, state: Tensor) -> Tensor:
         """Tokens (B, L), equally long -> logits of the next token (B, V)."""
