@@ -305,9 +305,12 @@ class FrozenAdapter(ActorNetwork):
     @torch.no_grad()
     def refresh(self) -> None:
         """It is the actor's policy of this moment."""
-        for name, parameter in self._actor[0].lm.named_parameters():
-            if f".{self.NAME}." in name:
-                parameter.copy_(self._actor[0].lm.get_parameter(name.replace(f".{self.NAME}.", f".{self.own}.")))
+        lm = self._actor[0].lm
+        own = dict(lm.named_parameters())
+        for name, parameter in own.items():
+            parts = name.split(".")
+            if self.NAME in parts:
+                parameter.copy_(own[".".join(self.own if part == self.NAME else part for part in parts)])
         self._activate(self.own)
 
     def _activate(self, adapter: str) -> None:
@@ -315,7 +318,7 @@ class FrozenAdapter(ActorNetwork):
         lm.set_adapter(adapter)
         for name, parameter in lm.named_parameters():  # peft lets the active one learn and no other
             if "lora_" in name:
-                parameter.requires_grad_(f".{self.own}." in name)
+                parameter.requires_grad_(self.own in name.split("."))
 
     @property
     def device(self) -> torch.device:

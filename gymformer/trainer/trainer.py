@@ -186,7 +186,11 @@ def train_agent(
         learner = _algorithm(algorithm, policy, value, config, _generator(seed, "minibatches"))
         if reference is not None:
             frozen = _matched_actor(_frozen(reference, policy).to(device), envs)
-            transforms = [KLPenalty(frozen.requires_grad_(False).eval(), kl_coef), *transforms]
+            if isinstance(envs, TokenEnvs):
+                frozen.distribution = policy.distribution  # of one temperature, or two equal models would seem to differ
+            # A coefficient that follows the divergence is this run's own: the one given can start another.
+            coefficient = copy.copy(kl_coef)
+            transforms = [KLPenalty(frozen.requires_grad_(False).eval(), coefficient), *transforms]
         settings = {
             "env": envs.id, "seed": seed, "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
             "update_interval": None if rollout_steps else update_interval, "rollout_steps": rollout_steps, "save_interval": save_interval,
