@@ -11,8 +11,15 @@ __all__ = ["KVReader", "can_cache"]
 ROOM = 64  # cache columns that are allocated at least when it must grow
 
 
-def can_cache(config: Any) -> bool:
-    """The model's layers are plain attention over everything before, which is what `KVReader` keeps."""
+def can_cache(model: Any) -> bool:
+    """The model's layers are plain attention over everything before, which is what `KVReader` keeps.
+
+    Models that do not use transformers' common attention (GPT-Neo, Bloom, RWKV, ...) make their masks and positions themselves,
+    each in a way of its own; flash and flex kernels take no mask with holes.
+    """
+    config = model.config.get_text_config()
+    if not model._supports_attention_backend or config._attn_implementation not in ("sdpa", "eager"):
+        return False
     kinds = getattr(config, "layer_types", None)
     if kinds:
         return all(kind == "full_attention" for kind in kinds)
@@ -73,6 +80,8 @@ class KVReader:
         self.device = next(trunk.parameters()).device
         self.lengths = [0] * count  # tokens read of each row
         self.cache = RaggedCache(trunk.config.num_hidden_layers)  # type: ignore[union-attr]
+        eager = trunk.config._attn_implementation == "eager"  # type: ignore[union-attr]  # which adds the mask to its scores
+        self.additive = next(trunk.parameters()).dtype if eager else None
 
     @torch.no_grad()
     def read(self, blocks: list[list[int]]) -> Tensor:
@@ -96,6 +105,10 @@ class KVReader:
         if most > 0 and not (equal and width == 1):  # else a causal network's own mask, or none, is right
             columns = torch.arange(cache.stop, device=self.device)
             mask = (columns <= positions[..., None])[:, None].expand(len(blocks), -1, -1, -1)  # (B, 1, Q, columns)
+            if self.additive is not None:
+                mask = torch.zeros(mask.shape, dtype=self.additive, device=self.device).masked_fill_(
+                    ~mask, torch.finfo(self.additive).min
+                )
         if self.context is not None and cache.stop > self.context:  # only padding reaches beyond, and it is never looked at
             positions = positions.clamp(max=self.context - 1)
         hidden = self.trunk(

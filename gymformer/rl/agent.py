@@ -138,7 +138,7 @@ class TrainedAgent:
         A language model's folder is one of transformers, which loads it alone; beside it lie agent.json and the critic.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
+        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not holds_agent(folder))):
             raise FileExistsError(f"{folder} exists and is not an agent's folder; give a folder that is new or empty")
         if type(self.actor).__name__ == "LMActorNetwork":
             from gymformer.rl.language_folder import save_language_agent
@@ -174,9 +174,7 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
     """The agent saved in a folder (its own, or a training run's). The networks that gymformer brings are rebuilt from the
     folder; a module of your own, which no folder can describe without running code, is passed in as `actor` or `critic`."""
     folder = Path(path)
-    if not (folder / "agent.json").is_file() and (
-        not (folder / "config.json").is_file() or "format" not in read_json(folder / "config.json")
-    ):
+    if not holds_agent(folder):
         folder = folder / "agent"
     if (folder / "agent.json").is_file():
         from gymformer.rl.language_folder import load_language_agent
@@ -237,6 +235,12 @@ def tensors_of(network: nn.Module, learned_only: bool = False) -> dict[str, torc
     kept = {name for name, p in network.named_parameters() if p.requires_grad or not learned_only}
     others = {name for name, _ in network.named_parameters(remove_duplicate=False)} - kept
     return {name: value for name, value in network.state_dict().items() if name not in others}
+
+
+def holds_agent(folder: Path) -> bool:
+    """An agent was saved in the folder; not any model of transformers, whose config.json is of another kind."""
+    config = folder / "config.json"
+    return (folder / "agent.json").is_file() or (config.is_file() and "format" in read_json(config))
 
 
 def is_json(value: Any) -> bool:

@@ -18,7 +18,8 @@ from gymformer.rl.transformers_nn import LMActorNetwork, LMCriticNetwork, no_bar
 __all__ = ["load_language_agent", "save_language_agent"]
 
 FORMAT, VERSION = "gymformer-agent", 1
-CONFIG = {"env", "env_kwargs", "max_timesteps", "observation_space", "action_space", "sampling", "critic", "sha256"}
+CONFIG = {"env", "env_kwargs", "max_timesteps", "observation_space", "action_space", "sampling", "critic", "sha256",
+          "critic_sha256"}  # fmt: skip
 
 
 def save_language_agent(agent: TrainedAgent, folder: Path) -> Path:
@@ -36,12 +37,11 @@ def save_language_agent(agent: TrainedAgent, folder: Path) -> Path:
         if actor.has_tokenizer:
             actor.tokenizer.save_pretrained(unfinished)
         critic = _save_critic(agent.critic, unfinished)
-        weights = sorted(path.name for path in unfinished.glob("*.safetensors"))
         write_json(unfinished / "agent.json", {
             "format": FORMAT, "version": VERSION, "env": agent.env_id, "env_kwargs": agent.env_kwargs,
             "max_timesteps": agent.max_timesteps, "observation_space": space_to_json(agent.observation_space),
             "action_space": space_to_json(agent.action_space), "sampling": dict(actor.sampling), "critic": critic,
-            "sha256": {name: sha256((unfinished / name).read_bytes()) for name in weights},
+            "sha256": hashes(unfinished), "critic_sha256": hashes(unfinished / "critic"),
         })  # fmt: skip
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
@@ -65,6 +65,7 @@ def load_language_agent(folder: Path, device: str | torch.device, critic: nn.Mod
     if missing:
         raise ValueError(f"{folder / 'agent.json'} lacks {', '.join(missing)}; the file was changed, copy the folder again")
     verify(folder, description["sha256"])
+    verify(folder / "critic", description["critic_sha256"])
     try:
         action_space = space_from_json(description["action_space"])
         observation_space = space_from_json(description["observation_space"])
@@ -73,11 +74,14 @@ def load_language_agent(folder: Path, device: str | torch.device, critic: nn.Mod
         raise ValueError(f"{folder / 'agent.json'} describes nothing that can be built ({error}); the file was changed, copy the "
                          "folder again") from error  # fmt: skip
     match_tokens(actor, int(action_space.n))  # type: ignore[attr-defined]
-    value = (
-        match_critic(critic, (1,), torch.int64) if critic is not None else _load_critic(description["critic"], actor, folder)
-    )
+    value = _load_critic(description["critic"], actor, folder) if critic is None else _given_critic(critic, folder)
     return TrainedAgent(actor.to(device), None if value is None else value.to(device), observation_space, action_space,
                         description["env"], description["env_kwargs"], description["max_timesteps"])  # fmt: skip
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of weights that lies in the folder, by name."""
+    return {path.name: sha256(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))}
 
 
 def _save_critic(critic: CriticNetwork | None, folder: Path) -> str | None:
@@ -94,6 +98,19 @@ def _save_critic(critic: CriticNetwork | None, folder: Path) -> str | None:
         return "ValueHead"
     write_file(folder / "critic.safetensors", safetensors.torch.save(tensors_of(critic)))
     return type(critic).__name__
+
+
+def _given_critic(critic: nn.Module, folder: Path) -> CriticNetwork:
+    """A critic that its owner built, with the tensors that were saved of it, if any were."""
+    value = match_critic(critic, (1,), torch.int64)
+    if (folder / "critic.safetensors").is_file():
+        saved, own = safetensors.torch.load((folder / "critic.safetensors").read_bytes()), tensors_of(value)
+        if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:
+            raise ValueError(
+                f"the critic given does not fit the tensors in {folder}; build it with the sizes that it was saved with"
+            )
+        value.load_state_dict(saved, strict=False)  # what is missing is shared by two layers
+    return value
 
 
 def _load_critic(kind: str | None, actor: LMActorNetwork, folder: Path) -> CriticNetwork | None:

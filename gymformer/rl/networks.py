@@ -279,7 +279,7 @@ def _probe(network: nn.Module, observation_shape: tuple[int, ...], name: str, dt
     device = network.device if isinstance(network, ActorNetwork) else next(network.parameters(), torch.empty(0)).device
     zeros = torch.zeros((2, *observation_shape), device=device, dtype=dtype)
     what = "rows of tokens" if dtype == torch.int64 else "observations"
-    was_training = network.training
+    training = [module for module in network.modules() if module.training]
     network.eval()  # a batch norm must not learn from the probe
     try:
         outputs = network(zeros)
@@ -287,7 +287,8 @@ def _probe(network: nn.Module, observation_shape: tuple[int, ...], name: str, dt
         raise ValueError(f"the {name} cannot read a batch of {what} of shape {observation_shape} "
                          f"({dtype}): {error}") from error  # fmt: skip
     finally:
-        network.train(was_training)
+        for module in training:  # each for itself: a language model may be in eval mode inside an actor that is not
+            module.training = True
     if not isinstance(outputs, Tensor) or (outputs.dtype != torch.float32 and dtype == torch.float32):
         gave = f"{outputs.dtype} values" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise ValueError(f"the {name} gave {gave} for {what}; expected one float32 tensor. Call {name}.float(), or wrap it in "

@@ -29,7 +29,7 @@ class PackedAdam:
         self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
         self._pack()
         # Steps are far smaller than bfloat16 can add to a weight, so the sum is kept in float32.
-        self.exact = self.vector if self.vector.dtype == torch.float32 else self.vector.float()
+        self.exact = self.vector.to(torch.promote_types(self.vector.dtype, torch.float32))  # itself where it is precise
         self.mean, self.square = torch.zeros_like(self.exact), torch.zeros_like(self.exact)
         self.steps = 0
         self.pace: Tensor | None = None  # of each number's step, where they are not all the same
@@ -46,11 +46,11 @@ class PackedAdam:
         self._pack()
 
     def gradient(self, loss: Tensor, retain_graph: bool = False) -> Tensor:
-        """The gradient of `loss` as one float32 vector."""
+        """The gradient of `loss` as one vector, in float32 at least."""
         gradients = torch.autograd.grad(
             loss, self.parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
         )
-        return torch.cat([g.reshape(-1) for g in gradients]).float()
+        return torch.cat([g.reshape(-1) for g in gradients]).to(self.exact.dtype)
 
     def clipped(self, gradient: Tensor) -> float:
         """Clips the gradient in place; its norm before."""

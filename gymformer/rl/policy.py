@@ -86,7 +86,7 @@ class Categorical(ActionDistribution):
     def _logits(self, outputs: Tensor) -> Tensor:
         """(N, n). Outputs beyond n, with which some models pad their vocabulary, are left out."""
         logits = outputs if outputs.shape[1] == self.num_outputs else outputs[:, : self.num_outputs]
-        return logits if self.temperature == 1 else logits.float() / self.temperature
+        return logits if self.temperature == 1 else precise(logits) / self.temperature
 
     def _log_probs(self, outputs: Tensor, legal: Tensor | None) -> Tensor:
         return _log_probs(self._logits(outputs), legal)
@@ -260,9 +260,14 @@ def _distribution_for(space: gym.Space) -> ActionDistribution:
                     "them")  # fmt: skip
 
 
+def precise(logits: Tensor) -> Tensor:
+    """In float32, or float64 where they are."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def _log_probs(logits: Tensor, legal: Tensor | None) -> Tensor:
-    """(N, n) log-softmax over the legal actions, in float32 whatever the network's type; -inf where not legal."""
-    logits = logits.float()
+    """(N, n) log-softmax over the legal actions, in float32 at least whatever the network's type; -inf where not legal."""
+    logits = precise(logits)
     return torch.log_softmax(logits if legal is None else logits.masked_fill(~legal, -math.inf), dim=-1)
 
 

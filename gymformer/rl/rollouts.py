@@ -61,6 +61,8 @@ def collect(envs: Envs | TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
     if isinstance(envs, TokenEnvs):
         if reward_normalizer is not None:
             raise ValueError("rewards of token environments are not normalised; scale them in the environment, or leave it out")
+        if envs.seed is None:
+            envs.reset(seed)
         return collect_tokens(envs, actor, steps=steps, episodes=episodes, generator=generator, on_tick=on_tick, critic=critic)
     if (steps is None) == (episodes is None):
         raise ValueError("collect needs either steps=... (of each environment) or episodes=... (ended in all)")

@@ -40,8 +40,10 @@ class TokenEnvs:
                 f"{id} has actions {self.action_space}; tokens are numbered from 0: use Discrete({self.action_space.n})"
             )
         self.num_tokens = int(self.action_space.n)
+        self.num_shown = int(self.observation_space.feature_space.n)  # type: ignore[attr-defined]  # the tokens it may show
         self.options: Callable[[], dict[str, Any]] = dict
-        self.seed, self.episodes = 0, 0  # the next episode is reset with a seed derived from both
+        self.seed: int | None = None  # none before the first reset
+        self.episodes = 0  # the next one is reset with a seed derived from `seed` and this number
         self.playing: list[Playing | None] = [None] * self.num_envs  # an episode that a rollout of steps left unfinished
 
     def reset(self, seed: int) -> None:
@@ -55,11 +57,11 @@ class TokenEnvs:
         if unfinished is not None:
             self.playing[index] = None
             return unfinished
-        seed = derive_seed(self.seed, "episode", self.episodes)
+        seed = derive_seed(self.seed or 0, "episode", self.episodes)
         self.episodes += 1
         env = self.envs[index]
         observation, info = env.reset(seed=seed, options=self.options() or None)
-        playing = Playing(env, index, info, has_masks=env.has_wrapper_attr("action_masks"))
+        playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"))
         playing.see(observation)
         if not playing.tokens:
             raise ValueError(f"{self.id} starts with no tokens at all, but a language model needs one to go on from; let the prompt "
@@ -86,6 +88,7 @@ class Playing:
 
     env: gym.Env
     index: int  # of the environment
+    num_shown: int  # it shows tokens below this
     info: dict[str, Any]
     has_masks: bool = False  # the environment has a method action_masks()
     tokens: list[int] = field(default_factory=list)  # the row that grows
@@ -115,7 +118,7 @@ class Playing:
         new = observation.tolist() if isinstance(observation, np.ndarray) else list(observation)
         known = len(self.tokens)
         if new[:known] == self.tokens:
-            block = [int(token) for token in new[known:]]
+            block = self._checked(new[known:])
             self.tokens += block
             return (known, block) if block else (known - 1, self.tokens[-1:])  # nothing new: the last is read again
         if not new:
@@ -126,8 +129,17 @@ class Playing:
         same = min(same, len(new) - 1)  # at least one token is read, for what comes after it
         if self.row and self.row[-1] == len(self.rows):  # a row in which nothing was decided is nobody's state
             self.rows.append(np.array(self.tokens, np.int64))
-        self.tokens = [int(token) for token in new]
+        self.tokens = self._checked(new)
         return same, self.tokens[same:]
+
+    def _checked(self, tokens: list[Any]) -> list[int]:
+        """Plain ints. Raises ValueError for one that is not in the environment's observation space."""
+        checked = [int(token) for token in tokens]
+        if checked and not 0 <= min(checked) <= max(checked) < self.num_shown:
+            wrong = next(token for token in checked if not 0 <= token < self.num_shown)
+            raise ValueError(f"the environment shows the token {wrong}, but by its observation space tokens are 0 to {self.num_shown - 1}; "
+                             "let its observation_space name all that it shows, and give the model as many rows")  # fmt: skip
+        return checked
 
     def stand(self) -> None:
         """The state that is reached, where the next action is chosen or the episode ends."""

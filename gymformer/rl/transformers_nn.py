@@ -20,6 +20,8 @@ from gymformer.rl.networks import ActorNetwork, CriticNetwork, RecomputeSession,
 
 __all__ = ["LMActorNetwork", "LMCriticNetwork"]
 
+TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of the files of tokenizers begin
+
 Model = str | Path | nn.Module
 Dtype = Literal["float32", "bfloat16", "auto"]
 
@@ -37,13 +39,14 @@ class Trunk:
         self.lm, self.lora = lm, hasattr(lm, "peft_config")
         self.plain: PreTrainedModel = lm.get_base_model() if self.lora else lm
         self.layers: Any = getattr(self.plain, self.plain.base_model_prefix, None) or self.plain.get_decoder()
-        self.head: Any = self.plain.get_output_embeddings()
         config = self.plain.config
         self.width: int = config.get_text_config().hidden_size
         self.context: int | None = getattr(config, "max_position_embeddings", None)
         self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
-            self.plain.gradient_checkpointing_enable({"use_reentrant": False})
+            plain: Any = self.plain  # transformers renames the method; version 6 drops the old name
+            enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         if pad_token_id is not None:
             config.pad_token_id = pad_token_id
         # Cells to the right of a row are never looked at, so a warning that they are not masked would only mislead.
@@ -53,6 +56,16 @@ class Trunk:
     @property
     def device(self) -> torch.device:
         return next(self.lm.parameters()).device
+
+    @property
+    def head(self) -> Any:
+        """What projects onto the vocabulary; another module after `resize_token_embeddings`."""
+        return self.plain.get_output_embeddings()
+
+    @property
+    def learned_dtype(self) -> torch.dtype:
+        """Of the weights that learn: peft keeps an adapter in float32 on a bfloat16 model."""
+        return next((p for p in self.lm.parameters() if p.requires_grad), next(self.lm.parameters())).dtype
 
     def read(self, states: States) -> Tensor:
         """(N, D) the last layer's hidden state at each state, one pass over all rows."""
@@ -73,7 +86,7 @@ class Trunk:
 
     @property
     def is_cacheable(self) -> bool:
-        return can_cache(self.plain.config.get_text_config())
+        return can_cache(self.plain)
 
     def merged(self) -> PreTrainedModel:
         with no_bars():
@@ -152,7 +165,11 @@ class LMActorNetwork(ActorNetwork):
 
     @property
     def has_tokenizer(self) -> bool:
-        return self._tokenizer is not None or self.model_name is not None
+        """One was given, or lies in the model's folder; a hub id is taken to have one."""
+        if self._tokenizer is not None or self.model_name is None:
+            return self._tokenizer is not None
+        folder = Path(found(self.model_name))
+        return not folder.is_dir() or any(path.name.startswith(TOKENIZER_FILES) for path in folder.iterdir())
 
     def forward(self, state: Tensor) -> Tensor:
         """Tokens (B, L), equally long -> logits of the next token (B, V)."""
@@ -175,15 +192,15 @@ class LMActorNetwork(ActorNetwork):
                 "only a value head of this actor can read along in its rollouts; evaluate another critic afterwards"
             )
         if not self._trunk.is_cacheable:
-            warnings.warn(f"{type(self._trunk.plain).__name__} has layers that look at a window or keep a state; its rows are read anew "
-                          "for every token, which is right and slow", stacklevel=2)  # fmt: skip
+            warnings.warn(f"{type(self._trunk.plain).__name__} has layers that look at a window, keep a state, or make their masks in a way "
+                          "of their own; its rows are read anew for every token, which is right and slow", stacklevel=2)  # fmt: skip
             return RecomputeSession(self, count, critic)
         return LMSession(self, count, head)
 
     def value_head(self) -> ValueHead:
         """A critic on this actor's own trunk: one model, one pass, one optimiser."""
         head = ValueHead(self, self._trunk.width)
-        return head.to(self._trunk.device)
+        return head.to(self._trunk.device, self._trunk.learned_dtype)
 
     def reference(self, refreshable: bool = False) -> ActorNetwork:
         """A frozen policy to stay close to. With LoRA it is the model with its adapter off, which costs no memory, or, where
@@ -214,7 +231,7 @@ class LMCriticNetwork(CriticNetwork):
         self._trunk = Trunk(model_name, pad_token_id, lora, dtype, gradient_checkpointing, trust_remote_code)
         self.lm: Any = self._trunk.lm
         vocabulary = self._trunk.head
-        self.head = nn.Linear(self._trunk.width, 1, device=self._trunk.device)
+        self.head = nn.Linear(self._trunk.width, 1, device=self._trunk.device, dtype=self._trunk.learned_dtype)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         if not any(p is q for p in vocabulary.parameters() for q in self._trunk.layers.parameters()):
@@ -297,9 +314,12 @@ class FrozenAdapter(ActorNetwork):
     @torch.no_grad()
     def refresh(self) -> None:
         """It is the actor's policy of this moment."""
-        for name, parameter in self._actor[0].lm.named_parameters():
-            if f".{self.NAME}." in name:
-                parameter.copy_(self._actor[0].lm.get_parameter(name.replace(f".{self.NAME}.", f".{self.own}.")))
+        lm = self._actor[0].lm
+        own = dict(lm.named_parameters())
+        for name, parameter in own.items():
+            parts = name.split(".")
+            if self.NAME in parts:
+                parameter.copy_(own[".".join(self.own if part == self.NAME else part for part in parts)])
         self._activate(self.own)
 
     def _activate(self, adapter: str) -> None:
@@ -307,7 +327,7 @@ class FrozenAdapter(ActorNetwork):
         lm.set_adapter(adapter)
         for name, parameter in lm.named_parameters():  # peft lets the active one learn and no other
             if "lora_" in name:
-                parameter.requires_grad_(f".{self.own}." in name)
+                parameter.requires_grad_(self.own in name.split("."))
 
     @property
     def device(self) -> torch.device:
@@ -375,12 +395,13 @@ def found(name: str | Path) -> str:
 
 
 def no_dropout(model: nn.Module) -> None:
-    """Every dropout is 0 from now on: transformers keeps its rates in modules and in plain attributes of attention layers."""
+    """Every dropout is 0 from now on: transformers keeps its rates in modules and in plain attributes, which each family names
+    anew (`dropout`, `attn_pdrop`, `layerdrop`; `jitter_noise` of a router is one too)."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        for name in ("dropout", "attention_dropout", "activation_dropout", "hidden_dropout", "attn_pdrop", "resid_pdrop"):
-            if isinstance(getattr(module, name, None), float):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and ("drop" in name or name == "jitter_noise"):
                 setattr(module, name, 0.0)
 
 

@@ -203,7 +203,11 @@ def train_agent(
         if reference is not None:
             frozen = _matched_actor(_frozen(reference, policy).to(device), envs)
             ranks.copy_from_first([frozen])
-            transforms = [KLPenalty(frozen.requires_grad_(False).eval(), kl_coef), *transforms]
+            if isinstance(envs, TokenEnvs):
+                frozen.distribution = policy.distribution  # of one temperature, or two equal models would seem to differ
+            # A coefficient that follows the divergence is this run's own: the one given can start another.
+            coefficient = copy.copy(kl_coef)
+            transforms = [KLPenalty(frozen.requires_grad_(False).eval(), coefficient), *transforms]
         settings = {
             "env": envs.id, "seed": seed, "num_processes": ranks.count if ranks.count > 1 else None,
             "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
