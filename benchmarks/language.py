@@ -1,6 +1,6 @@
 """gymformer's PPO on language models beside TRL, `generate` and a loop by hand; benchmarks/README.md explains every figure.
 
-python benchmarks/language.py speed|memory|length|all [--quick] [--only NAME ...] [--out FOLDER]
+python benchmarks/language.py speed|memory|length|learning|all [--quick] [--only NAME ...] [--out FOLDER]
 python benchmarks/language.py speed --device cuda    the same on a GPU, with larger models in bfloat16
 python benchmarks/language.py tables [--check]       write the README's tables from the results, or compare them
 """
@@ -52,6 +52,12 @@ GPU = PLAN | {"dtype": "bfloat16", "device": "cuda", "batch": 64, "warm_up": 2, 
 GPU_SETTINGS = {
     "gpt2": (["gymformer", "trl_grpo", "hand", "generate"], GPU | {"shape": "M"}),
     "qwen2": (["gymformer", "trl_grpo", "hand", "generate"], GPU | {"shape": "L"}),
+}
+LEARNING = {"episodes": 2560, "problems": 500, "curve_problems": 300, "critic": "head", "lora": None, "config": {}}
+LEARNERS = {  # all else is default
+    "head": {},
+    "critic": {"critic": "own"},
+    "lora": {"lora": 8, "episodes": 5120, "config": {"lr_actor": 1e-3}},
 }
 LENGTHS = {64: {"iterations": 3}, 512: {"iterations": 1}}  # sampled tokens
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86 and of ARM processors in /proc/cpuinfo
@@ -124,7 +130,18 @@ def length(options: argparse.Namespace) -> dict[str, Any]:
     return {"machine": machine((*PACKAGES, "transformers")), "runs": runs}
 
 
-COMMANDS = {"speed": speed, "memory": memory, "length": length}
+def learning(options: argparse.Namespace) -> dict[str, Any]:
+    """The reasoner trained with PPO, three seeds of each kind of actor and critic, one after another."""
+    short = {"episodes": 256, "problems": 20, "curve_problems": 20} if options.quick else {}
+    runs = {
+        name: [ask(sys.executable, "lang_learning.py", "learn", LEARNING | kind | short | {"seed": seed})
+               for seed in range(1 if options.quick else 3)]
+        for name, kind in LEARNERS.items()
+    }  # fmt: skip
+    return {"machine": machine((*PACKAGES, "transformers")), "runs": runs}
+
+
+COMMANDS = {"speed": speed, "memory": memory, "length": length, "learning": learning}
 
 
 def run(name: str, options: argparse.Namespace) -> bool:

@@ -27,6 +27,11 @@ TITLES = {
     "gpt2": "GPT-2 small (124M), bfloat16; 64 rows",
     "qwen2": "Qwen2-0.5B, bfloat16; 64 rows",
 }
+LEARNERS = {
+    "head": "value head on the trunk, default settings",
+    "critic": "critic of its own, default settings",
+    "lora": "LoRA of rank 8, value head, lr_actor 1e-3",
+}
 ON_GPU = {"gpt2", "qwen2"}  # where the clock on the wall counts
 RATIOS = {("S", "trl_ppo"): 2.2, ("S", "trl_grpo"): 1.0, ("M", "trl_ppo"): 1.8, ("M", "trl_grpo"): 0.9}
 BF16_RATIO, MEMORY_SHARE, LENGTH_RATIO = 1.3, 0.6, 1.5
@@ -75,6 +80,8 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
         case "length":
             figure = middle(length_ratios(result["runs"], "gymformer", seconds))
             return [Target(f"length, gymformer, cost of a token at {LONG} / at {SHORT}", figure, LENGTH_RATIO, False)]
+        case "learning":
+            return _learning_targets(result["runs"])
         case "gpu":
             return []
     raise ValueError(name)
@@ -166,4 +173,32 @@ def _length(result: dict[str, Any]) -> str:
     return table([*header, "of the rollout", "of scoring and update"], rows)
 
 
-SECTIONS = {"speed": _speed, "memory": _memory, "length": _length, "gpu": _speed}
+def _learning_targets(runs: Runs) -> list[Target]:
+    """What every seed of each kind must reach; the worst seed's figure stands."""
+    found = []
+    for name, records in runs.items():
+        rise = min(r["after"]["sampled"] - r["before"]["sampled"] for r in records)
+        lowest = min(min(accuracy for _, accuracy in r["curve"]) - r["before"]["greedy"] for r in records)
+        found += [
+            Target(f"learning, {LEARNERS[name]}, greedy accuracy", min(r["after"]["greedy"] for r in records), 0.85, True),
+            Target(f"learning, {LEARNERS[name]}, rise of sampled accuracy", rise, 0.25, True),
+            Target(f"learning, {LEARNERS[name]}, lowest greedy accuracy on the way above the start", lowest, 0.0, True),
+        ]
+        if name == "head":
+            found.append(Target(f"learning, {LEARNERS[name]}, CPU seconds", max(r["seconds"] for r in records), 180, False))
+    return found
+
+
+def _learning(result: dict[str, Any]) -> str:
+    rows = []
+    for name, records in result["runs"].items():
+        for r in records:
+            curve = ", ".join(f"{accuracy:.0%}" for _, accuracy in r["curve"])
+            rows.append([LEARNERS[name], str(r["seed"]), f"{r['before']['greedy']:.1%}", f"{r['after']['greedy']:.1%}",
+                         f"{r['before']['sampled']:.1%}", f"{r['after']['sampled']:.1%}", f"{r['seconds']:.0f}", curve])  # fmt: skip
+    header = ["reasoner, PPO", "seed", "greedy before", "after", "sampled before", "after", "CPU seconds",
+              "greedy after every second update"]  # fmt: skip
+    return table(header, rows)
+
+
+SECTIONS = {"speed": _speed, "memory": _memory, "length": _length, "learning": _learning, "gpu": _speed}
