@@ -161,10 +161,8 @@ def train_agent(
         actor, critic = (algorithm.networks()[name] for name in ("actor", "critic"))
     actor, source, arguments = _for_language(env_name, env_kwargs, actor)
     defaults = TEXT if getattr(actor, "reads_tokens", False) else CONTROL
-    if max_episodes is None and total_timesteps is None:
-        max_episodes = defaults.episodes
-    update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
-    num_envs = int(num_envs or stored.get("num_envs") or defaults.num_envs(env_name, max_episodes, update_interval))
+    chosen = defaults.num_envs(env_name, max_episodes, update_interval or defaults.update_interval)
+    num_envs = int(num_envs or stored.get("num_envs") or chosen)
 
     with ExitStack() as stack:
         if seed_globals:
@@ -172,7 +170,10 @@ def train_agent(
         envs = make_envs(source, num_envs, env_kwargs=arguments, max_timesteps=max_timesteps, vectorization=vectorization,
                          normalize_observations=normalize_observations)  # fmt: skip
         if isinstance(envs, TokenEnvs):
-            envs.id = name_of(env_name)
+            envs.id, defaults = name_of(env_name), TEXT  # also where the actor is any module that reads tokens
+        if max_episodes is None and total_timesteps is None:
+            max_episodes = defaults.episodes
+        update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
         if not isinstance(env_name, gym.Env | gym.vector.VectorEnv):  # an environment given stays the giver's
             stack.callback(envs.close)
         if curriculum is not None:
