@@ -26,7 +26,8 @@ def collect_tokens(envs: TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
 
     Environments play in waves, one episode each. With `steps`, episodes under way at the end are cut and go on in the next
     call. `critic`, a value head on the actor's trunk, supplies the states' values from the same pass. `greedy` takes the
-    likeliest token. Ended episodes come in the order of their starts, then the pieces that were cut.
+    likeliest token. Ended episodes come wave by wave in the order of their environments, which is that of their starts, then the
+    pieces that were cut.
     """
     if (steps is None) == (episodes is None):
         raise ValueError("collect needs either steps=... (of each environment) or episodes=... (whole ones)")

@@ -50,7 +50,8 @@ class Moment:
 
 
 class TrainingResult(list[float]):
-    """The returns of all episodes, in the order of their ends; and the agent, the metrics of every update, and a plot."""
+    """The returns of all episodes, in the order of their ends (in token environments of their starts, rollout by rollout); and the
+    agent, the metrics of every update, and a plot."""
 
     def __init__(self, returns: Iterable[float], *, agent: TrainedAgent, metrics: list[dict[str, Any]], path: Path | None,
                  seed: int, timesteps: int, stopped: Literal["finished", "callback", "interrupted"]):  # fmt: skip

@@ -166,9 +166,7 @@ def train_agent(
         actor, critic = (algorithm.networks()[name] for name in ("actor", "critic"))
     actor, source, arguments = _for_language(env_name, env_kwargs, actor)
     defaults = TEXT if getattr(actor, "reads_tokens", False) else CONTROL
-    if max_episodes is None and total_timesteps is None:
-        max_episodes = defaults.episodes
-    update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
+    each_update = update_interval or defaults.update_interval
 
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(num_processes)) if is_launched() else ALONE
@@ -177,14 +175,17 @@ def train_agent(
         own_seed = ranks.seed(seed)
         episodes_each = None if max_episodes is None else ranks.share(max_episodes)
         num_envs = int(
-            num_envs or stored.get("num_envs") or _num_envs(env_name, actor, episodes_each, ranks.share(update_interval))
+            num_envs or stored.get("num_envs") or _num_envs(env_name, actor, episodes_each, ranks.share(each_update))
         )
         if seed_globals:
             stack.enter_context(seeded_globals(derive_seed(own_seed, "globals")))
         envs = make_envs(source, num_envs, env_kwargs=arguments, max_timesteps=max_timesteps, vectorization=vectorization,
                          normalize_observations=normalize_observations)  # fmt: skip
         if isinstance(envs, TokenEnvs):
-            envs.id = name_of(env_name)
+            envs.id, defaults = name_of(env_name), TEXT  # also where the actor is any module that reads tokens
+        if max_episodes is None and total_timesteps is None:
+            max_episodes = defaults.episodes
+        update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
         if not isinstance(env_name, gym.Env | gym.vector.VectorEnv):  # an environment given stays the giver's
             stack.callback(envs.close)
         if curriculum is not None:

@@ -563,6 +563,12 @@ def test_token_environments_are_stepped_one_after_another(vectorization):
         make_envs(TokenBandit, 2, vectorization=vectorization)
 
 
+def test_a_vector_of_token_environments_is_refused_with_the_way_round():
+    vector = gym.vector.SyncVectorEnv([TokenBandit] * 3)
+    with pytest.raises(ValueError, match=r"a vector of token environments, .* a callable that makes one, and num_envs=3"):
+        make_envs(vector)
+
+
 def test_tokens_cannot_be_normalised():
     with pytest.raises(ValueError, match="shows tokens, which cannot be normalised; leave out normalize_observations"):
         make_envs(TokenBandit, normalize_observations=True)

@@ -73,8 +73,18 @@ def test_a_model_that_scales_or_caps_its_logits_is_known_and_any_other_is_refuse
             result.logits = result.logits + torch.arange(result.logits.shape[-1])
             return result
 
-    with pytest.raises(TypeError, match="Shifted does more to its logits than project its last hidden state"):
+    with pytest.raises(TypeError, match="Shifted does more to its logits than project its last hidden state, or reads more"):
         LMActorNetwork(Shifted(GPT2Config(vocab_size=8, n_embd=16, n_layer=1, n_head=2)))
+
+
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
+def test_a_prompt_that_is_learned_is_refused(kind):
+    """It would silently be left out: what is read is the model inside."""
+    import peft
+
+    lm = peft.get_peft_model(sharp_lm("llama"), getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    with pytest.raises(TypeError, match=r"reads more than its tokens \(as prompt tuning does\)"):
+        LMActorNetwork(lm)
 
 
 def test_a_row_longer_than_the_context_is_refused():
@@ -267,6 +277,17 @@ def test_a_copy_shares_nothing_but_the_tokenizer(generator):
     randomize(actor, "lora_B")
     assert before.equal(outputs(twin)) and not before.equal(outputs(actor))
     assert {id(p) for p in twin.parameters()}.isdisjoint({id(p) for p in actor.parameters()})
+
+
+def test_an_adapter_begins_with_the_same_weights_whatever_else_was_drawn():
+    first = LMActorNetwork(sharp_lm(), lora=2).state_dict()
+    state = torch.get_rng_state()
+    second = LMActorNetwork(sharp_lm(), lora=2).state_dict()
+    assert torch.get_rng_state().equal(state)
+    torch.rand(3)
+    third = LMActorNetwork(sharp_lm(), lora=2).state_dict()
+    assert all(first[name].equal(second[name]) and first[name].equal(third[name]) for name in first)
+    assert any("lora_A" in name and value.any() for name, value in first.items())
 
 
 def test_a_merged_adapter_computes_the_same_and_leaves_the_actor_as_it_is():

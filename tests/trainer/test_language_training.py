@@ -91,6 +91,28 @@ def test_defaults_make_updates_whatever_the_budget():
         assert result.metrics[0]["gradient_steps"] >= 2
 
 
+def test_a_module_of_ones_own_has_the_budget_of_text_too(tmp_path):
+    result = train_agent(TokenBandit, Table(4, 4), Table(4, 1), save_path=tmp_path, progress=False, seed=0)
+    assert len(result) == 5120
+    config = json.loads((result.path / "config.json").read_text())
+    assert (config["update_interval"], config["save_interval"]) == (256, 1024)
+
+
+def test_an_instance_of_an_environment_stays_the_givers():
+    class Closing(Chatter):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    env = Closing()
+    result = quick(env, num_envs=1)
+    assert len(evaluate(result.agent, env, episodes=2).lengths) == 2
+    assert not env.closed
+    with pytest.raises(ValueError, match="num_envs=2 needs as many environments, but one instance"):
+        quick(env, num_envs=2)
+
+
 def test_the_choices_for_text_are_said_aloud(capsys):
     train_agent(TokenBandit, small(4), max_episodes=3, save_path=None, seed=0)
     said = capsys.readouterr().err
