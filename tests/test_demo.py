@@ -47,7 +47,7 @@ def test_every_later_stage_runs_even_if_one_missed_its_goal(tmp_path):
 
 
 def test_the_quick_demo_has_a_preset():
-    assert [stage.title.split(":")[0] for stage in QUICK] == ["CartPole-v1"]
+    assert [stage.title.split(":")[0] for stage in QUICK] == ["CartPole-v1", "CoTEnv-v0"]
     assert "CartPole-v1" in preset_names()
     assert [stage.title.split(":")[0] for stage in FULL] == ["LunarLander-v3"]
 

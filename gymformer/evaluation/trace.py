@@ -25,7 +25,7 @@ VALUES_AT_ONCE = 4096  # states
 
 
 def trace_episode(agent: TrainedAgent, segment: Segment, reference: ActorNetwork | None = None, *, gamma: float = 1.0,
-                  lam: float = 0.95) -> TokenTrace:  # fmt: skip
+                  lam: float = 1.0) -> TokenTrace:  # fmt: skip
     """The trace of one episode, or a piece of one, as the agent sees it now: `print` it, `.html()`, `.table()`, `.save(path)`;
     a notebook shows it by itself.
 
@@ -37,7 +37,7 @@ def trace_episode(agent: TrainedAgent, segment: Segment, reference: ActorNetwork
 
 
 def trace_segment(segment: Segment, actor: ActorNetwork, critic: CriticNetwork | None = None,
-                  reference: ActorNetwork | None = None, *, gamma: float = 1.0, lam: float = 0.95, decode: Decode | None = None,
+                  reference: ActorNetwork | None = None, *, gamma: float = 1.0, lam: float = 1.0, decode: Decode | None = None,
                   title: str = "") -> TokenTrace:  # fmt: skip
     """The trace of one segment, for loops of your own. What needs a critic or a reference is None without one.
 

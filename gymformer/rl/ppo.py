@@ -36,7 +36,7 @@ class PPOConfig:
     update_epochs: int | None = None  # passes over a rollout; control: 10, text: 2
     minibatch_size: int | None = None  # decisions; -1 is the whole batch; control: 64, text: 1024
     micro_batch_size: int | None = None  # decisions of token rows that are read at once; None: as many as memory likes
-    lam: float = 0.95  # λ of generalised advantage estimation
+    lam: float | None = None  # λ of generalised advantage estimation; control: 0.95, text: 1
     value_clip: float | None = None  # values move at most this far from V_old in one update; None: freely
     value_coef: float = 0.5  # weight of the value loss
     entropy_coef: float = 0.0  # weight of the entropy bonus
@@ -73,13 +73,14 @@ class PPOConfig:
 
     def for_control(self) -> Self:
         """The config with every None of a problem-dependent field replaced by the value for vectors of observations."""
-        return self._filled(lr_actor=3e-4, lr_critic=1e-3, gamma=0.99, update_epochs=10, minibatch_size=64)
+        return self._filled(lr_actor=3e-4, lr_critic=1e-3, gamma=0.99, lam=0.95, update_epochs=10, minibatch_size=64)
 
     def for_text(self, head_alone: bool = True) -> Self:
-        """The same for growing rows of tokens: a reward at the end counts for every token, and steps are small. A critic that
-        is a head alone, on the actor's trunk, starts from nothing and takes larger ones."""
+        """The same for growing rows of tokens: a reward at the end counts for every token, and steps are small. (With λ < 1 and
+        a critic that knows nothing yet, the first token of a long answer would be credited with λ^length of its reward: short
+        answers would look better.) A critic that is a head alone, on the actor's trunk, takes larger steps."""
         return self._filled(
-            lr_actor=1e-4, lr_critic=1e-3 if head_alone else 1e-4, gamma=1.0, update_epochs=2, minibatch_size=1024
+            lr_actor=1e-4, lr_critic=1e-3 if head_alone else 1e-4, gamma=1.0, lam=1.0, update_epochs=2, minibatch_size=1024
         )
 
     def _filled(self, **defaults: float) -> Self:
@@ -111,7 +112,11 @@ class PPO(Algorithm):
         config = config or PPOConfig()
         on_trunk = isinstance(critic, ValueHead) and critic.actor is actor
         self.config = config.for_text(head_alone=on_trunk) if actor.reads_tokens else config.for_control()
-        self.gamma, self.epochs = filled(self.config.gamma), filled(self.config.update_epochs)
+        self.gamma, self.lam, self.epochs = (
+            filled(self.config.gamma),
+            filled(self.config.lam),
+            filled(self.config.update_epochs),
+        )
         self.learning_rates = filled(self.config.lr_actor), filled(self.config.lr_critic)
         # One optimiser for each network; for both together where they share parameters, or the trunk would step twice.
         self.optimizers = self._optimizers()
@@ -138,7 +143,7 @@ class PPO(Algorithm):
         values = self._values(segments, states)  # (S,), S = Σ (T+1)
         per_segment = values.cpu().split([len(segment) + 1 for segment in segments])
         advantages = torch.cat([
-            torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.gamma, self.config.lam))
+            torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.gamma, self.lam))
             for segment, v in zip(segments, per_segment, strict=True)
         ]).to(device)  # fmt: skip
         index = decision_index(segments).to(device)

@@ -213,7 +213,7 @@ def test_what_is_traced_is_what_ppo_learns_from():
     assert column(trace, "advantage") == pytest.approx(batch.advantages.tolist(), abs=1e-5)
     assert column(trace, "value") == pytest.approx(batch.values.tolist(), abs=1e-5)
     assert column(trace, "penalty") == pytest.approx(segment.penalties.tolist())  # type: ignore[union-attr]
-    assert (PPOConfig().for_text().gamma, PPOConfig().for_text().lam) == (1.0, 0.95)  # the defaults of a trace
+    assert (PPOConfig().for_text().gamma, PPOConfig().for_text().lam) == (1.0, 1.0)  # the defaults of a trace
 
 
 def test_nothing_is_changed_by_looking():
