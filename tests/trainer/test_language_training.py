@@ -116,7 +116,7 @@ def test_an_instance_of_an_environment_stays_the_givers():
 def test_the_choices_for_text_are_said_aloud(capsys):
     train_agent(TokenBandit, small(4), max_episodes=3, save_path=None, seed=0)
     said = capsys.readouterr().err
-    assert "chosen for text: lr_actor=0.0001, lr_critic=0.0001, gamma=1.0, update_epochs=2, minibatch_size=1024" in said
+    assert "chosen for text: lr_actor=0.0001, lr_critic=0.001, gamma=1.0, update_epochs=2, minibatch_size=1024, lam=1.0" in said
     assert "TokenBandit: 3 environments (tokens), cpu, one thread because the networks are small, seed 0" in said
 
 
