@@ -37,7 +37,7 @@ options:
   --version   show the version
 
 examples:
-  gymformer demo                                    a tour in less than a minute
+  gymformer demo                                    a tour of two minutes
   gymformer envs lunar                              what can be trained in
   gymformer train CartPole-v1 --seed 0              train, save, evaluate
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
@@ -324,7 +324,7 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def demo(args: list[str]) -> int:
-    """train CartPole from nothing in less than a minute, and see all of it"""
+    """train CartPole from nothing and a language model to think, and see all of it"""
     options = _parse("demo", args)
     from gymformer.demo import FULL, QUICK, run_demo
 

@@ -193,7 +193,7 @@ class EnvsOptions:
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Trains an agent from nothing, evaluates it and films it; offline, on a plain CPU, in less than a minute.
+    """Trains an agent from nothing, and a language model to think first; offline, on a plain CPU, in two minutes.
 
     Ends with status 1 if an agent does not solve its environment.
     """

@@ -181,7 +181,7 @@ def test_columns_equal_the_slow_definition(sampling, kinds):
         values = [critic(prefix).item() for prefix in prefixes]
     slow["kl"] = [p - q for p, q in zip(slow["log_prob"], slow["reference_log_prob"], strict=True)]
     slow["value"], slow["reward"] = values[:-1], segment.rewards.tolist()
-    slow["advantage"] = gae(segment.rewards, values, True, 1.0, 0.95).tolist()
+    slow["advantage"] = gae(segment.rewards, values, True, 1.0, 1.0).tolist()
     for name, numbers in slow.items():
         assert column(trace, name) == pytest.approx(numbers, abs=1e-4), name
     assert (segment.legal is not None) == ("top_k" in sampling)
