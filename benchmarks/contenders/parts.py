@@ -93,16 +93,21 @@ class TorchAdam:
         self.parameters, self.lr, self.max_norm = parameters, lr, max_norm
         self.adam = torch.optim.Adam(parameters, lr=lr, eps=1e-5, fused=fused)
 
-    def gradient(self, loss: Tensor, retain_graph: bool = False) -> Tensor:
-        """Nothing: the gradient lies in the parameters."""
+    def zero_grad(self) -> None:
         self.adam.zero_grad()
-        loss.backward(inputs=self.parameters, retain_graph=retain_graph)
+
+    def collect(self) -> None:
+        """Nothing: the gradient lies in the parameters."""
+
+    @property
+    def gradient(self) -> Tensor:
+        """Nothing to be averaged."""
         return torch.empty(0)
 
-    def clipped(self, gradient: Tensor) -> float:
+    def clip(self) -> float:
         return nn.utils.clip_grad_norm_(self.parameters, self.max_norm).item()
 
-    def step(self, gradient: Tensor) -> None:
+    def step(self) -> None:
         self.adam.step()
 
 

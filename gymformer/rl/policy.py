@@ -135,13 +135,14 @@ class LogProbsAndEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_log_probs, grad_entropy):  # type: ignore[override]  # the names of the two outputs
         log_probs, actions, entropy = ctx.saved_tensors
-        probs = log_probs.exp()
-        gradient = torch.zeros_like(probs)
-        if grad_log_probs is not None:
-            gradient = probs * -grad_log_probs.unsqueeze(-1)
-            gradient.scatter_add_(-1, actions.unsqueeze(-1), grad_log_probs.unsqueeze(-1))
-        if grad_entropy is not None:  # an action of probability 0 has log p = -inf, and adds 0
-            gradient -= probs * (log_probs.clamp(min=-1e30) + entropy.unsqueeze(-1)) * grad_entropy.unsqueeze(-1)
+        gradient = log_probs.exp()  # written over from here on: with a large vocabulary every copy costs
+        of_log_prob = torch.zeros_like(entropy) if grad_log_probs is None else grad_log_probs
+        if grad_entropy is None:
+            gradient.mul_(-of_log_prob.unsqueeze(-1))
+        else:  # an action of probability 0 has log p = -inf, and adds 0
+            surprise = log_probs.clamp(min=-1e30).add_(entropy.unsqueeze(-1))
+            gradient.mul_(surprise.mul_(-grad_entropy.unsqueeze(-1)).sub_(of_log_prob.unsqueeze(-1)))
+        gradient.scatter_add_(-1, actions.unsqueeze(-1), of_log_prob.unsqueeze(-1))
         return gradient.to(ctx.dtype), None, None
 
 
@@ -274,7 +275,7 @@ def _log_probs(logits: Tensor, legal: Tensor | None) -> Tensor:
 def _entropy(log_probs: Tensor, legal: Tensor | None) -> Tensor:
     """H = -Σ p log p over the legal actions, (N,): 0 · -inf is 0 here, as its limit is."""
     finite = log_probs if legal is None else log_probs.masked_fill(~legal, 0.0)
-    return -(log_probs.exp() * finite).sum(-1)
+    return log_probs.exp().mul_(finite).sum(-1).neg_()
 
 
 def check_masks(legal: Any, count: int, num_outputs: int) -> np.ndarray:

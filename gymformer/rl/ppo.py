@@ -158,20 +158,19 @@ class PPO(Algorithm):
         if self.config.normalize_advantages:
             batch = replace(batch, advantages=normalized(batch.advantages))
         reading = parts(batch.states, self.micro_batch_size)
-        gradients: list[Tensor] = []
         means = torch.zeros(())
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         for index in reading:
             part = batch if len(reading) == 1 else batch[index]
             share = len(part) / len(batch)
             loss, statistics = self.loss(part, is_first)
-            of_part = [
-                optimizer.gradient(loss * share, retain_graph=optimizer is not self.optimizers[-1])
-                for optimizer in self.optimizers
-            ]
-            gradients = [g.add_(new) for g, new in zip(gradients, of_part, strict=True)] if gradients else of_part
+            (loss * share).backward()
+            for optimizer in self.optimizers:
+                optimizer.collect()
             means = means + share * statistics
         numbers: dict[str, float] = dict(zip(STATISTICS, means.tolist(), strict=True))  # one trip from the device
-        norms = self._descend(gradients, numbers, batch)
+        norms = self._descend(numbers, batch)
         return numbers | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
 
     def loss(self, batch: PPOBatch, is_first: bool = False) -> tuple[Tensor, Tensor]:
@@ -196,15 +195,15 @@ class PPO(Algorithm):
             clip_fraction = (change.abs() > self.eps_clip).float().mean()
             return loss, torch.stack([-objective, value_loss, entropy, approx_kl, clip_fraction])
 
-    def _descend(self, gradients: list[Tensor], numbers: dict[str, float], batch: PPOBatch) -> list[float]:
+    def _descend(self, numbers: dict[str, float], batch: PPOBatch) -> list[float]:
         """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
-        for gradient in gradients:
-            self.together.average(gradient)
-        norms = [optimizer.clipped(gradient) for optimizer, gradient in zip(self.optimizers, gradients, strict=True)]
+        for optimizer in self.optimizers:
+            self.together.average(optimizer.gradient)
+        norms = [optimizer.clip() for optimizer in self.optimizers]
         if not math.isfinite(sum(norms)):
             raise self._non_finite(numbers, norms, batch)
-        for optimizer, gradient in zip(self.optimizers, gradients, strict=True):
-            optimizer.step(gradient)
+        for optimizer in self.optimizers:
+            optimizer.step()
         return norms
 
     def _values(self, segments: list[Segment], states: States) -> Tensor:

@@ -22,6 +22,8 @@ __all__ = ["LMActorNetwork", "LMCriticNetwork"]
 
 TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of the files of tokenizers begin
 
+FEW_ROWS, LARGE = 48, 2**20  # rows, and numbers of a matrix, between which it should stand on the left
+
 Model = str | Path | nn.Module
 Dtype = Literal["float32", "bfloat16", "auto"]
 
@@ -94,7 +96,7 @@ class Trunk:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(N, D) -> (N, V), scaled or capped as some families do with theirs (Cohere, Granite; Gemma)."""
-        logits = self.head(hidden)
+        logits = self._projected(hidden)
         config = self.plain.config.get_text_config()
         if getattr(config, "logit_scale", None) is not None:
             logits = logits * config.logit_scale
@@ -102,6 +104,14 @@ class Trunk:
             logits = logits / config.logits_scaling
         cap = getattr(config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _projected(self, hidden: Tensor) -> Tensor:
+        """(N, D) -> (N, V)."""
+        head = self.head
+        if type(head) is not nn.Linear or torch.is_grad_enabled() or not reads_faster_from_the_left(head.weight, len(hidden)):
+            return head(hidden)
+        logits = (head.weight @ hidden.t().contiguous()).t().contiguous()
+        return logits if head.bias is None else logits + head.bias
 
     @torch.no_grad()
     def _check_logits(self) -> None:
@@ -362,6 +372,12 @@ class LMSession(Session):
 
     def keep(self, slots: list[int]) -> None:
         self.reader.keep(slots)
+
+
+def reads_faster_from_the_left(matrix: Tensor, rows: int) -> bool:
+    """A processor multiplies a few rows with a large float32 matrix up to twice as fast if the matrix is the left factor; with
+    a single row or many, a small matrix or bfloat16, it does not (benchmarks/README.md)."""
+    return matrix.device.type == "cpu" and matrix.dtype == torch.float32 and matrix.numel() >= LARGE and 1 < rows <= FEW_ROWS
 
 
 def load_lm(name: str | Path, dtype: Dtype = "float32", trust_remote_code: bool = False) -> PreTrainedModel:

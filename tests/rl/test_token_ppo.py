@@ -50,7 +50,7 @@ def step_of(ppo: PPO, batch: PPOBatch) -> tuple[dict[str, float], Tensor]:
     """The statistics of one step and the gradient of all parameters, which are left as they are."""
     given = []
     for optimizer in ppo.optimizers:
-        optimizer.step = lambda gradient: given.append(gradient.clone())
+        optimizer.step = lambda one=optimizer: given.append(one.gradient.clone())
     statistics = ppo.step(batch, is_first=True)
     for optimizer in ppo.optimizers:
         del optimizer.step
@@ -164,7 +164,7 @@ def test_a_value_head_is_clipped_together_with_its_trunk():
     ppo, segments = learner(max_grad_norm=1e-3)
     given = []
     (optimizer,) = ppo.optimizers
-    optimizer.step = lambda gradient: given.append(gradient.norm().item())
+    optimizer.step = lambda one=optimizer: given.append(one.gradient.norm().item())
     statistics = ppo.step(ppo.prepare(segments))
     assert given == pytest.approx([1e-3], rel=1e-4)
     assert statistics["grad_norm_actor"] == statistics["grad_norm_critic"] > 1e-3
@@ -199,8 +199,9 @@ def test_tiny_steps_move_a_bfloat16_weight():
     """Steps of 1e-4 on a weight of 1, whose neighbours are 2⁻⁸ away: each alone is rounded off, 200 of them are five neighbours."""
     weight = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
     adam = PackedAdam([weight], lr=1e-4)
+    adam.gradient.fill_(1.0)
     for _ in range(200):
-        adam.step(torch.ones(3))
+        adam.step()
     assert weight.tolist() == pytest.approx([0.98] * 3, abs=2**-8)
     rounded = torch.ones(3, dtype=torch.bfloat16)
     assert (rounded - 1e-4).equal(rounded), "the same steps taken in bfloat16"
@@ -209,7 +210,8 @@ def test_tiny_steps_move_a_bfloat16_weight():
 def test_float64_stays_float64():
     weight = nn.Parameter(torch.ones(3, dtype=torch.float64))
     adam = PackedAdam([weight], lr=1e-12)
-    adam.step(adam.gradient(weight.sum()))
+    adam.gradient.fill_(1.0)
+    adam.step()
     assert weight.dtype == torch.float64 and 0 < 1 - weight[0].item() < 2e-12
 
 
@@ -335,7 +337,7 @@ def test_the_best_of_four_tokens_is_found(seed):
 
 def test_increasing_digits():
     """Four digits, each greater than the one before: 1 at best, 0.55 by chance."""
-    _, returns = trained(Increasing, 10, updates=22, episodes=64, entropy_coef=0.003)
+    _, returns = trained(Increasing, 10, updates=30, episodes=64, entropy_coef=0.003)
     assert returns[0] < 0.65
     assert np.mean(returns[-3:]) > 0.9
 
