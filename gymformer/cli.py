@@ -99,6 +99,8 @@ def train(args: list[str]) -> int:
     with contextlib.closing(_make(settings.env, settings.env_kwargs)) as env:
         if (obstacle := _obstacle(env)) is not None:
             raise UsageError(obstacle)
+        if (unfit := _unfit_model(settings, env)) is not None:
+            raise UsageError(unfit)
     return _train(settings, options, args)
 
 
@@ -109,7 +111,15 @@ def _settings(options: Any, args: list[str]) -> "Settings":
     from gymformer.rl.ppo import PPOConfig
 
     given: dict[str, Any] = {"ppo_config": {}} | ({} if options.env is None else {"env": _imported(options.env)})
-    groups = (options.budget, options.update, options.environment, options.network, options.run, options.monitoring)
+    groups = (
+        options.budget,
+        options.update,
+        options.environment,
+        options.network,
+        options.language,
+        options.run,
+        options.monitoring,
+    )
     values = {name: value for group in groups for name, value in group}
     for flag in _flags(args):
         group, _, name = flag.rpartition(".")
@@ -137,10 +147,11 @@ def _flags(args: list[str]) -> set[str]:
 def _train(settings: "Settings", options: Any, args: list[str]) -> int:
     from gymformer import evaluate, train_agent
     from gymformer.config import EPISODES
+    from gymformer.monitoring.progress import short
 
-    result = train_agent(**settings.arguments())
+    result = train_agent(**settings.arguments(), **_language_models(settings))
     last = min(len(result), 100)
-    mean = "" if result.running_reward is None else f"; mean return of the last {last}: {result.running_reward:.1f}"
+    mean = "" if result.running_reward is None else f"; mean return of the last {last}: {short(result.running_reward)}"
     print(f"trained for {len(result)} episodes, {result.timesteps} timesteps{mean}")
     if result.path is not None:
         print(f"saved in {result.path}")
@@ -161,13 +172,41 @@ def _train(settings: "Settings", options: Any, args: list[str]) -> int:
     return 0
 
 
+def _unfit_model(settings: "Settings", env: "gym.Env") -> str | None:
+    """Why the language model that was asked for, or the lack of one, does not fit the environment, if it does not."""
+    from gymformer.env.making import is_for_language
+
+    said = settings.choices()
+    if not _speaks(env):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in said)
+        return f"{settings.env} has nothing to say to a language model; leave out {options}" if said else None
+    if settings.model is None and not is_for_language(settings.env):
+        return f"{settings.env} is played in words; name the language model that acts: --model models/reasoner"
+    return None
+
+
+def _language_models(settings: "Settings") -> dict[str, Any]:
+    """Actor and critic that `train_agent` would not choose by itself."""
+    said = settings.choices()
+    if not said:
+        return {}
+    from gymformer.rl.transformers_nn import LMActorNetwork, LMCriticNetwork
+    from gymformer.trainer.trainer import DEFAULT_MODEL
+
+    name, critic = said.pop("model", DEFAULT_MODEL), said.pop("critic_model", None)
+    shared = {key: value for key, value in said.items() if key in ("lora", "dtype", "gradient_checkpointing")}
+    networks = {"actor": LMActorNetwork(name, **said)}
+    return networks if critic is None else networks | {"critic": LMCriticNetwork(critic, **shared)}
+
+
 def evaluate(args: list[str]) -> int:
     """evaluate a saved agent: mean return with an interval, and success rate"""
     options = _parse("eval", args)
     from gymformer import evaluate
 
-    agent, env, env_id, env_kwargs = _load(options.path, options.env, options.env_kwargs)
-    env.close()
+    agent, env_id, env_kwargs = _load(options.path, options.env, options.env_kwargs)
+    if not agent.reads_tokens:
+        _make_for(agent, options.path, env_id, env_kwargs).close()
     result = evaluate(agent, env_id, episodes=options.episodes, greedy=options.greedy, seed=options.seed,
                       env_kwargs=env_kwargs, max_timesteps=_limit(env_id, FALLBACK_LIMIT))  # fmt: skip
     print(json.dumps({"path": str(options.path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
@@ -183,9 +222,32 @@ def play(args: list[str]) -> int:
         raise UsageError("--human shows a window and --gif writes a file; choose one of them")
     if options.human and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & set(os.environ):
         raise UsageError("--human needs a screen, and DISPLAY names none; leave it out, and a GIF is written")
+    agent, env_id, env_kwargs = _load(options.path, options.env, options.env_kwargs)
+    if agent.reads_tokens:
+        return _play_in_words(agent, env_id, env_kwargs, options)
+    if options.html is not None:
+        raise UsageError(f"--html shows tokens, and {env_id} is played without any; --gif writes a picture")
     mode = "human" if options.human else "rgb_array"
-    agent, env, env_id, _ = _load(options.path, options.env, options.env_kwargs, mode)
-    return _play(agent, env, env_id, options)
+    return _play(agent, _make_for(agent, options.path, env_id, env_kwargs, mode), env_id, options)
+
+
+def _play_in_words(agent: "TrainedAgent", env_id: str, env_kwargs: dict[str, Any] | None, options: Any) -> int:
+    from gymformer.env.rendering import printable
+    from gymformer.evaluation import play_tokens, trace_episode
+    from gymformer.monitoring.trace import save_traces
+
+    if options.human or options.gif is not None:
+        raise UsageError(f"{env_id} is played in words, which are printed; leave out --human and --gif, or say --html FILE")
+    traces = []
+    for seed in range(options.seed, options.seed + options.episodes):
+        (segment,) = play_tokens(agent, env_id, episodes=1, greedy=options.greedy, seed=seed, env_kwargs=env_kwargs)
+        trace = trace_episode(agent, segment)
+        print("".join(printable(token.text) for token in trace.tokens))
+        print(f"{env_id}, seed {seed}: return {segment.episode_return:g}", flush=True)
+        traces.append(trace)
+    if options.html is not None:
+        print(f"written to {save_traces(traces, options.html, env_id)}")
+    return 0
 
 
 def _play(agent: "TrainedAgent", env: "gym.Env", env_id: str, options: Any) -> int:
@@ -207,10 +269,10 @@ def _play(agent: "TrainedAgent", env: "gym.Env", env_id: str, options: Any) -> i
     return 0
 
 
-def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
-          mode: str | None = None) -> "tuple[TrainedAgent, gym.Env, str, dict[str, Any] | None]":  # fmt: skip
-    """A saved agent, an environment for it, and that environment's id and arguments: where none are given, those that the
-    agent was trained with."""
+def _load(
+    path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None
+) -> "tuple[TrainedAgent, str, dict[str, Any] | None]":
+    """A saved agent, and an environment's id and arguments: where none are given, those that the agent was trained with."""
     import gymnasium as gym
 
     from gymformer import load_agent
@@ -227,7 +289,13 @@ def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
         raise UsageError(f"{path} was trained in {env_id}, which is not registered here; say --env my_module:{env_id} if a module of "
                          "yours registers it")  # fmt: skip
     env_id = _imported(env_id)
-    env_kwargs = agent.env_kwargs if not named and env_kwargs is None else env_kwargs
+    return agent, env_id, agent.env_kwargs if not named and env_kwargs is None else env_kwargs
+
+
+def _make_for(
+    agent: "TrainedAgent", path: Path, env_id: str, env_kwargs: dict[str, Any] | None, mode: str | None = None
+) -> "gym.Env":
+    """An environment of the spaces that the agent knows."""
     env = _make(env_id, env_kwargs) if mode is None else _make_shown(env_id, env_kwargs, mode)
     for what in ("observation_space", "action_space"):
         has, wants = getattr(env, what), getattr(agent, what)
@@ -236,7 +304,7 @@ def _load(path: Path, env_id: str | None, env_kwargs: dict[str, Any] | None,
             raise UsageError(
                 f"the agent in {path} was trained for the {what} {wants} (of {agent.env_id}), but {env_id} has {has}"
             )
-    return agent, env, env_id, env_kwargs
+    return env
 
 
 def envs(args: list[str]) -> int:
@@ -302,6 +370,8 @@ def _short(space: "gym.Space") -> str:
             return f"Dict({', '.join(f'{key}: {_short(part)}' for key, part in space.spaces.items())})"
         case spaces.Tuple():
             return f"Tuple({', '.join(map(_short, space.spaces))})"
+        case spaces.Sequence():
+            return f"Sequence({_short(space.feature_space)})"
     return type(space).__name__
 
 
@@ -410,12 +480,22 @@ def _obstacle(env: "gym.Env") -> str | None:
     from gymformer.rl.policy import distribution_for
     from gymformer.rl.spaces import flat_size
 
+    if _speaks(env):
+        return None
     try:
         flat_size(env.observation_space)
         distribution_for(env.action_space)
     except (TypeError, ValueError) as error:
         return str(error)
     return None
+
+
+def _speaks(env: "gym.Env") -> bool:
+    """A language model can play in it: it is one of tokens or of texts."""
+    from gymformer.env.text_env import is_text_env
+    from gymformer.rl.token_envs import reads_tokens
+
+    return reads_tokens(env.observation_space, env.action_space) or is_text_env(env)
 
 
 def _limit(env_id: str, fallback: int) -> int | None:

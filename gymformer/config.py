@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
@@ -51,6 +51,8 @@ class Updates(Group):
 
     update_interval: PositiveInt | None = None  # after so many episodes. None: 100, of text 256
     rollout_steps: PositiveInt | None = None  # after so many steps in each environment, instead
+    reference: Literal["initial"] | None = None  # initial: moving away from the actor as it was at first costs reward
+    kl_coef: NonNegativeFloat = 0.1  # so much for each nat of divergence from the reference
 
 
 class Environments(Group):
@@ -71,6 +73,24 @@ class Networks(Group):
     # width of both hidden layers, or one width for each layer
     hidden_dim: Annotated[PositiveInt | tuple[PositiveInt, ...], arg(metavar="INT [INT ...]")] = 64
     activation: Literal["tanh", "relu", "silu", "gelu"] = "tanh"  # between the layers
+
+
+class LanguageModel(Group):
+    """The language model that acts where observations are tokens or texts."""
+
+    model: str | None = None  # a hub id or a folder. None: models/reasoner, in environments that speak any model's tokens
+    critic_model: str | None = None  # a second model that judges. None: a value head on the one that acts
+    lora: PositiveInt | None = None  # learn adapters of this rank instead of all weights
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"  # of the weights
+    gradient_checkpointing: bool = False  # less memory, more time
+    temperature: PositiveFloat = 1.0  # of the policy: below 1 it is surer of itself
+    top_k: PositiveInt | None = None  # the policy chooses among so many of the likeliest tokens
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None  # or among the fewest whose probabilities add up to this
+
+    def choices(self) -> dict[str, Any]:
+        """What was said of the language model, where that differs from saying nothing."""
+        fields = LanguageModel.model_fields
+        return {name: value for name, value in self if name in fields and value != fields[name].default}
 
 
 class Run(Group):
@@ -95,15 +115,16 @@ class Monitoring(Group):
     tracker: Literal["wandb", "tensorboard"] | None = None  # also log there (wandb stays offline unless WANDB_MODE=online)
 
 
-class Settings(Budget, Updates, Environments, Networks, Run, Monitoring):
-    """All arguments of `train_agent` that can be written down. Names and defaults are `train_agent`'s."""
+class Settings(Budget, Updates, Environments, Networks, LanguageModel, Run, Monitoring):
+    """All arguments of `train_agent` that can be written down, and what its language models are made of. Names and defaults
+    are `train_agent`'s."""
 
     env: str
     ppo_config: Any = None
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `train_agent`."""
-        arguments = dict(self)
+        """Keyword arguments for `train_agent`, without its networks."""
+        arguments = {name: value for name, value in self if name not in LanguageModel.model_fields}
         return {"env_name": arguments.pop("env"), **arguments}
 
 
@@ -118,6 +139,8 @@ class TrainOptions:
       gymformer train CartPole-v1 --seed 0
       gymformer train LunarLander-v3 --total-timesteps 500000 --ppo.lr-actor 1e-4
       gymformer train FrozenLake-v1 --env-kwargs map_name=8x8 is_slippery=false
+      gymformer train CoTEnv-v0 --eval-interval 1024
+      gymformer train CoTEnv-v0 --model Qwen/Qwen2.5-0.5B-Instruct --lora 16 --dtype bfloat16 --reference initial
       gymformer train --config run.yaml --seed 3
       gymformer train my_module:MyEnv-v0    (imports my_module, which registers MyEnv-v0)
 
@@ -136,6 +159,7 @@ class TrainOptions:
     update: OmitArgPrefixes[Updates] = field(default_factory=Updates)
     environment: OmitArgPrefixes[Environments] = field(default_factory=Environments)
     network: OmitArgPrefixes[Networks] = field(default_factory=Networks)
+    language: OmitArgPrefixes[LanguageModel] = field(default_factory=LanguageModel)
     run: OmitArgPrefixes[Run] = field(default_factory=Run)
     monitoring: OmitArgPrefixes[Monitoring] = field(default_factory=Monitoring)
 
@@ -162,8 +186,11 @@ class EvalOptions:
 class PlayOptions:
     """Plays with a saved agent, writes what it looks like into a GIF or shows it in a window, and prints the return.
 
+    Of a language model the words are printed; --html writes every token with its probability, reward, value and advantage.
+
     examples:
       gymformer play runs/CartPole-v1/20260101-120000-seed0
+      gymformer play runs/CoTEnv-v0/20260101-120000-seed0 --episodes 5 --html trace.html
       gymformer play agent --gif pictures/agent.gif --greedy --episodes 3
       gymformer play agent --human
     """
@@ -173,6 +200,7 @@ class PlayOptions:
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8
     gif: Path | None = None  # the file to write. None: ENV-seedSEED.gif in the current folder
     human: FlagCreatePairsOff[bool] = False  # a window on the screen instead of a GIF
+    html: Path | None = None  # of a language model: the file to write the tokens of all episodes into
     episodes: int = 1  # how many
     greedy: FlagCreatePairsOff[bool] = False  # take the likeliest action instead of sampling one
     seed: int = 0  # of the first episode; the next has the next one

@@ -13,7 +13,7 @@ import pytest
 
 from gymformer import PPOConfig, train_agent
 from gymformer.cli import COMMANDS, main
-from gymformer.config import Settings
+from gymformer.config import LanguageModel, Settings
 from tests.toy_envs import Anything, Forever
 
 QUICK = [
@@ -76,16 +76,17 @@ def error_of(capsys, *args: str) -> str:
 def test_settings_have_the_names_and_defaults_of_train_agent():
     parameters = inspect.signature(train_agent).parameters
     for name, field in Settings.model_fields.items():
-        if name not in ("env", "ppo_config"):
+        if name not in ("env", "ppo_config", *LanguageModel.model_fields):
             default = parameters[name].default
             assert field.default == (Path(default) if name == "save_path" else default), name
-    not_for_a_command_line = {"actor", "critic", "callback", "algorithm", "reference", "kl_coef", "transforms"}
+    not_for_a_command_line = {"actor", "critic", "callback", "algorithm", "transforms"}
     assert set(parameters) - set(Settings.model_fields) <= not_for_a_command_line | {"env_name", "curriculum"}
 
 
 def test_without_any_layer_the_defaults_are_used(asked, capsys):
     main(["train", "Acrobot-v1"])
-    defaults = {name: field.default for name, field in Settings.model_fields.items() if name != "env"}
+    arguments = Settings.model_fields.keys() - LanguageModel.model_fields.keys() - {"env"}
+    defaults = {name: Settings.model_fields[name].default for name in arguments}
     assert asked == [{**defaults, "env_name": "Acrobot-v1", "ppo_config": PPOConfig()}]
     assert "preset" not in capsys.readouterr().err
 
@@ -263,6 +264,58 @@ def test_envs_lists_what_can_be_trained_in_and_why_not(capsys):
     assert main(["envs", "cartpole", "--all"]) == 0
     assert "CartPole-v0" in capsys.readouterr().out
     assert "no environment's id contains 'nothing'" in error_of(capsys, "envs", "nothing")
+
+
+# --- language models --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def language_run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    options = ["--seed", "0", "--max-episodes", "8", "--save-path", str(folder), "--no-evaluate", "--progress", "False"]
+    assert main(["train", "CoTEnv-v0", *options, "--lora", "2", "--temperature", "0.9", "--reference", "initial"]) == 0
+    (run,) = (folder / "CoTEnv-v0").iterdir()
+    return run
+
+
+def test_a_language_model_is_trained_with_what_was_said_of_it(language_run):
+    config = json.loads((language_run / "config.json").read_text())
+    assert config["model"] == "models/reasoner" and config["sampling"]["temperature"] == 0.9 and config["kl_coef"] == 0.1
+
+
+def test_a_language_model_is_evaluated_and_plays_in_words(language_run, tmp_path, capsys):
+    assert main(["eval", str(language_run), "--episodes", "4", "--greedy"]) == 0
+    assert re.search(r"CoTEnv-v0: mean return [01]\.\d{3} \(95% interval", capsys.readouterr().out)
+    page = tmp_path / "trace.html"
+    assert main(["play", str(language_run), "--episodes", "2", "--seed", "5", "--html", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "What is" in said and "<final_answer>" in said and "CoTEnv-v0, seed 6: return" in said
+    assert page.read_text().startswith("<!doctype html>") and f"written to {page}" in said
+
+
+def test_a_language_model_is_asked_for_no_picture_and_an_mlp_for_no_tokens(language_run, run_folder, capsys):
+    assert "leave out --human and --gif" in error_of(capsys, "play", str(language_run), "--gif", "it.gif")
+    assert "--html shows tokens" in error_of(capsys, "play", str(run_folder), "--html", "it.html")
+
+
+def test_an_environment_of_texts_asks_for_a_model_by_name(asked, capsys, monkeypatch):
+    entry = gym.envs.registration.EnvSpec("Guess-v0", entry_point="tests.env.envs:Guess")
+    monkeypatch.setitem(gym.registry, "Guess-v0", entry)
+    assert "name the language model that acts: --model" in error_of(capsys, "train", "Guess-v0")
+    main(["train", "Guess-v0", "--model", "models/reasoner", "--critic-model", "models/reasoner", "--lora", "2"])
+    actor, critic = asked[0]["actor"], asked[0]["critic"]
+    assert actor.model_name == critic.model_name == "models/reasoner"
+    assert any("lora" in name for name, _ in actor.named_parameters())
+    assert any("lora" in name for name, _ in critic.named_parameters())
+
+
+def test_options_of_a_language_model_are_refused_where_nothing_is_said(capsys):
+    assert "leave out --lora, --top-k" in error_of(capsys, "train", "Acrobot-v1", "--lora", "4", "--top-k", "5")
+
+
+def test_envs_lists_environments_of_tokens(capsys):
+    assert main(["envs", "CoTEnv"]) == 0
+    assert capsys.readouterr().out.split()[-4:] == ["CoTEnv-v0", "Sequence(Discrete(300))", "Discrete(300)", "yes"]
 
 
 def test_an_unknown_command_is_told(capsys):

@@ -10,6 +10,7 @@ import torch
 from gymformer.device import threads_for
 from gymformer.env.making import for_language_model
 from gymformer.evaluation.metrics import bootstrap_interval
+from gymformer.monitoring.progress import short
 from gymformer.rl.agent import TrainedAgent
 from gymformer.rl.envs import Envs, EnvSource, env_spec, has_native, make_envs
 from gymformer.rl.segment import Segment
@@ -39,9 +40,10 @@ class Evaluation:
     def __str__(self) -> str:
         how = "greedy" if self.greedy else "sampled"
         success = "" if self.success_rate is None else f", {self.success_rate:.0%} of episodes at {self.threshold:g} or more"
-        low, high = self.interval
         episodes = f"{len(self.returns)} {how} episodes"
-        return f"mean return {self.mean:.1f} (95% interval {low:.1f} to {high:.1f}) over {episodes}{success}"
+        largest = max(map(abs, self.returns))
+        mean, low, high = (short(number, of=largest) for number in (self.mean, *self.interval))
+        return f"mean return {mean} (95% interval {low} to {high}) over {episodes}{success}"
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -41,10 +41,10 @@ class Progress:
             self._bar.update(done - self._done)
             self._done = done
             if running_reward is not None:
-                self._bar.set_postfix_str(f"mean return {running_reward:.1f}")
+                self._bar.set_postfix_str(f"mean return {short(running_reward)}")
         elif episodes >= self._next_line and running_reward is not None:
             self._next_line = (episodes // self.log_interval + 1) * self.log_interval
-            self.say(f"episode {episodes}  timesteps {record['timesteps']}  mean return {running_reward:.1f}  "
+            self.say(f"episode {episodes}  timesteps {record['timesteps']}  mean return {short(running_reward)}  "
                      f"entropy {record.get('entropy', float('nan')):.3f}  approx_kl "
                      f"{record.get('approx_kl', float('nan')):.4f}")  # fmt: skip
         if self._curve is not None:
@@ -55,6 +55,11 @@ class Progress:
             self._curve.update(returns, metrics, now=True)
         if self._bar is not None:
             self._bar.close()
+
+
+def short(value: float, of: float | None = None) -> str:
+    """One decimal; three of numbers below 10 (`of`: or of numbers of that size), which may be shares of right answers."""
+    return f"{value:.{1 if abs(value if of is None else of) >= 10 else 3}f}"
 
 
 class LiveCurve:
