@@ -208,7 +208,7 @@ class RewardModel(nn.Module):
 
     def normalise(self, rows: Sequence[Any], batch_size: int = 32) -> tuple[float, float]:
         """The scores of `rows` (replies of a reference policy) have mean 0 and variance 1 from now on (arXiv:1909.08593,
-        section 2.1). Returns their mean and standard deviation before. Raises ValueError if they are all the same."""
+        section 2). Returns their mean and standard deviation before. Raises ValueError if they are all the same."""
         scores = self.score(rows, batch_size).double()
         mean, std = scores.mean().item(), scores.std(correction=0).item()
         if not math.isfinite(std) or std < 1e-6 * max(1.0, abs(mean)):

@@ -295,8 +295,8 @@ def test_models_that_are_not_causal_or_not_classifiers_are_refused(tmp_path):
             super().__init__()
             self.trunk = trunk
 
-        def forward(self, **inputs):
-            output = self.trunk(**inputs)
+        def forward(self, *args, **inputs):
+            output = self.trunk(*args, **inputs)
             output.last_hidden_state = output.last_hidden_state.mean(1, keepdim=True).expand_as(output.last_hidden_state)
             return output
 
