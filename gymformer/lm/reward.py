@@ -73,6 +73,7 @@ class RewardModel(nn.Module):
         self.model: Any = model
         self.rows = RowFormat(tokenizer, template, end_token_id)
         self.spread, self.offset = spread, offset
+        self.run: Any = None  # of train_reward: its report, its metrics, and how it ended
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
         no_dropout(model)
         fuse_activations(model)
@@ -148,8 +149,8 @@ class RewardModel(nn.Module):
         """The layers, without the head."""
         return getattr(self.model, self.model.base_model_prefix)
 
-    @trunk.setter
-    def trunk(self, trunk: nn.Module) -> None:
+    def replace_trunk(self, trunk: nn.Module) -> None:
+        """`trunk` reads the rows from now on: the same with an adapter, or without one."""
         setattr(self.model, self.model.base_model_prefix, trunk)
 
     @property
@@ -211,9 +212,6 @@ class RewardModel(nn.Module):
         section 2). Returns their mean and standard deviation before. Raises ValueError if they are all the same."""
         scores = self.score(rows, batch_size).double()
         mean, std = scores.mean().item(), scores.std(correction=0).item()
-        if not math.isfinite(std) or std < 1e-6 * max(1.0, abs(mean)):
-            raise ValueError(f"the scores of {len(rows)} rows have mean {mean:.4g} and standard deviation {std:.2g}, and cannot be brought to "
-                             "variance 1; has the model learned anything, and are the rows different?")  # fmt: skip
         self.rescale(mean, std)
         return mean, std
 
@@ -224,6 +222,9 @@ class RewardModel(nn.Module):
         The head has no bias. Where the last norm h = γ x + β has one, the constant goes into it: w·(β + δ) = w·β + c for
         δ = c w / |w|², which moves every score by c and nothing else. Elsewhere it stays in `offset`.
         """
+        if not math.isfinite(std) or std < 1e-6 * max(1.0, abs(mean)):
+            raise ValueError(f"scores of mean {mean:.4g} and standard deviation {std:.2g} cannot be brought to variance 1; has the model "
+                             "learned anything, and are the rows different?")  # fmt: skip
         self.model.score.weight.div_(std)
         self.spread *= std
         self.offset = (self.offset + mean) / std
