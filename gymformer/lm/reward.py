@@ -133,8 +133,9 @@ class RewardModel(nn.Module):
         with _quiet():
             self.model.save_pretrained(folder)
         if self.tokenizer is not None:
-            self.tokenizer.padding_side = "right"
-            self.tokenizer.save_pretrained(folder)
+            tokenizer = copy.deepcopy(self.tokenizer)
+            tokenizer.padding_side = "right"  # absolute positions are counted from the left
+            tokenizer.save_pretrained(folder)
         end = self.rows.end_token_id
         card = CARD.format(end=end, close="" if end is None else f", {end}", spread=self.spread,
                            offset=f" - {self.offset!r}" if self.offset else "")  # fmt: skip

@@ -207,7 +207,9 @@ def test_scores_that_are_all_the_same_cannot_be_normalised():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_folder_gives_the_same_scores_here_and_by_transformers_alone(architecture, tmp_path):
-    model = a_model(architecture, template="chat")
+    byte_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    given = AutoTokenizer.from_pretrained(tmp_path / "tokenizer", padding_side="left")  # as many are that generate
+    model = RewardModel.from_causal_lm(tiny_lm(261, architecture), given, template="chat")
     rows = [("Hi", "yes"), ("Tell me more of it, please", "no"), ("Hi", "perhaps, if it does not rain")]
     model.normalise(rows)
     scores = model.score(rows)
@@ -219,6 +221,7 @@ def test_the_folder_gives_the_same_scores_here_and_by_transformers_alone(archite
     assert loaded.encode(rows[0]) == model.encode(rows[0])
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert given.padding_side == "left" and tokenizer.padding_side == "right"
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     batch = tokenizer.pad({"input_ids": [model.encode(row) for row in rows]}, return_tensors="pt")  # with its own padding
     assert batch["attention_mask"].min() == 0

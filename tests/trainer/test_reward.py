@@ -15,6 +15,7 @@ from gymformer.data.preferences import load_preferences
 from gymformer.evaluation.preference_report import PreferenceReport
 from gymformer.lm.reward import RewardModel
 from gymformer.rl.errors import NonFiniteError
+from gymformer.seeding import derive_seed
 from gymformer.testing import byte_tokenizer, tiny_lm
 from gymformer.trainer import load_reward_model, train_reward
 from gymformer.trainer.preference_batches import encode, epoch_batches, parts, stack
@@ -48,6 +49,12 @@ def easy(count: int, candidates: int = 2, seed: int = 0) -> list[dict]:
         else:
             rows.append({"query": f"{number}:", **{f"sample{k}": text for k, text in enumerate(samples)}, "best": best})
     return rows
+
+
+def noise() -> list[dict]:
+    """80 pairs whose labels nothing explains."""
+    rng = random.Random(1)
+    return [{"prompt": f"{n}:", "chosen": sentence(rng, False), "rejected": sentence(rng, False)} for n in range(80)]
 
 
 def train(path, rows=None, architecture: str = "gpt2", **options) -> RewardModel:
@@ -115,9 +122,7 @@ def test_the_report_is_of_the_model_that_was_saved(tmp_path):
 
 def test_the_best_model_is_kept_and_training_stops_early(tmp_path):
     """Labels at random: the held-out loss soon rises, and what is kept is the model of its lowest point."""
-    rng = random.Random(1)
-    rows = [{"prompt": f"{n}:", "chosen": sentence(rng, False), "rejected": sentence(rng, False)} for n in range(80)]
-    model = train(tmp_path / "model", rows, epochs=30, learning_rate=1e-2, patience=3)
+    model = train(tmp_path / "model", noise(), epochs=30, learning_rate=1e-2, patience=3)
     losses = {record["step"]: record["loss"] for record in model.run.metrics}
     assert model.run.stopped == "early" and model.run.steps < 30 * 8
     assert model.run.best_step == min(losses, key=losses.__getitem__)
@@ -170,11 +175,44 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path):
     piecemeal = train(tmp_path / "parts", max_tokens=1, epochs=1)
     for (name, a), b in zip(whole.state_dict().items(), piecemeal.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-4, msg=name)
+    assert [r["train_loss"] for r in piecemeal.run.metrics] == pytest.approx(
+        [r["train_loss"] for r in whole.run.metrics], rel=1e-3
+    )
     examples, _ = encode(whole, load_preferences(easy(20)), None, 0.0)
     for group in parts(examples, 300):
         inputs = stack(group, torch.device("cpu")).inputs
         assert inputs.numel() <= 300
     assert sum(map(len, parts(examples, 300))) == 20
+
+
+def test_targets_and_margins_reach_the_loss():
+    rows = [*easy(2), easy(1)[0] | {"margin": 2.5}, easy(1)[0] | {"tie": True}]
+    model = RewardModel.from_causal_lm(tiny_lm(261), byte_tokenizer())
+    examples, _ = encode(model, load_preferences(rows), None, 0.0)
+    batch = stack(examples, torch.device("cpu"))
+    assert batch.target.tolist() == [[1, 0], [1, 0], [1, 0], [0.5, 0.5]] and batch.margin.tolist() == [0, 0, 2.5, 0]
+    assert batch.inputs.shape == (8, int(batch.lengths.max()))
+    assert batch.inputs[1, : batch.lengths[1]].tolist() == model.encode((rows[0]["prompt"], rows[0]["rejected"]))
+
+
+def test_the_learning_rate_rises_and_falls_linearly_and_biases_do_not_decay(tmp_path, monkeypatch):
+    """Two of ten steps of warm-up to 1: 1/2, 1, then 8/8, 7/8 … down to 1/8 in the last step."""
+    seen: list[tuple[float, float]] = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *args):
+        seen.append(tuple(group["lr"] for group in self.param_groups))
+        sizes = [{parameter.ndim for parameter in group["params"]} for group in self.param_groups]
+        assert sizes == [{2}, {1}] and [group["weight_decay"] for group in self.param_groups] == [0.3, 0.0]
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    rows = easy(60)
+    count = len(load_preferences(rows).split(0.2, 42)[0])
+    train(tmp_path / "model", rows, epochs=1, batch_size=-(-count // 10), warmup_steps=2, learning_rate=1e-3, weight_decay=0.3)
+    expected = [0.5, 1, *(n / 8 for n in range(8, 0, -1))]
+    assert [pair[0] for pair in seen] == pytest.approx([1e-3 * share for share in expected])
+    assert all(one == other for one, other in seen)
 
 
 # --- resuming ---------------------------------------------------------------------------------------------------------
@@ -212,22 +250,42 @@ def test_a_run_resumed_after_a_kill_equals_the_uninterrupted_one(lora, tmp_path,
         train(tmp_path / "killed", lora=lora, resume_checkpoint=True)
 
 
+def test_a_resumed_run_remembers_the_best_model(tmp_path, monkeypatch):
+    """Killed after the held-out loss has begun to rise."""
+    options = {"rows": noise(), "epochs": 30, "learning_rate": 1e-2, "patience": 3}
+    whole = train(tmp_path / "whole", **options)
+    learn = RewardRun.learn
+
+    def until_killed(self, examples):
+        if self.step == whole.run.steps - 1:
+            raise Killed
+        return learn(self, examples)
+
+    monkeypatch.setattr(RewardRun, "learn", until_killed)
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", **options)
+    monkeypatch.undo()
+    resumed = train(tmp_path / "killed", resume_checkpoint=True, **options)
+    assert resumed.run.best_step == whole.run.best_step < whole.run.steps and resumed.run.stopped == "early"
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
+
+
 def test_ctrl_c_saves_returns_the_best_so_far_and_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert threading.current_thread() is threading.main_thread()
     whole = train(tmp_path / "whole")
     learn = RewardRun.learn
 
     def interrupted(self, examples):
-        if self.step == 5:  # in the middle between two evaluations
+        if self.step == 4:  # in the middle between two evaluations
             os.kill(os.getpid(), signal.SIGINT)
         return learn(self, examples)
 
     monkeypatch.setattr(RewardRun, "learn", interrupted)
     model = train(tmp_path / "model")
     monkeypatch.undo()
-    assert model.run.stopped == "interrupted" and model.run.steps == 6 and model.run.path is None
+    assert model.run.stopped == "interrupted" and model.run.steps == 5 and model.run.path is None
     assert not (tmp_path / "model").exists() and model.score([("a", "b")]).isfinite().all()
-    resumed = train(tmp_path / "model", resume_checkpoint=tmp_path / "model.training" / "checkpoints" / "checkpoint-000006")
+    resumed = train(tmp_path / "model", resume_checkpoint=tmp_path / "model.training" / "checkpoints" / "checkpoint-000005")
     assert numbers(resumed.run.metrics) == numbers(whole.run.metrics)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
 
@@ -268,7 +326,8 @@ def test_a_dry_run_writes_nothing_and_says_what_a_full_run_takes(tmp_path, capsy
     assert f"A full run takes {steps} steps (2 epochs of {steps // 2})" in said and f"on {len(test_rows)} rows" in said
     assert "60 pairs, texts" in said and "needs about" in said and "nothing was written" in said
     assert model.run.stopped == "dry run" and model.run.path is None and model.run.estimate > 0
-    untrained = train(tmp_path / "model", rows, dry_run=True)
+    lm = tiny_lm(261, width=16, heads=1, context=64)
+    untrained = RewardModel.from_causal_lm(lm, byte_tokenizer(), seed=derive_seed(42, "head"))
     assert torch.equal(untrained.score([("a", "b")]), model.score([("a", "b")]))
     full = train(tmp_path / "model", rows)
     assert full.run.steps == steps
