@@ -503,8 +503,9 @@ def _checkpoint_to_resume(resume: str | Path | bool | None, work: Path) -> Path 
 
 
 def _learning_rate(model: RewardModel) -> float:
-    """About what works for fine-tuning models of this size: 1.5e-3 for half a million weights (measured: more than 7e-4 by a fifth
-    of the loss), 5.5e-5 for GPT-2's 124 million, 5e-6 for 7 billion; ten times that for a LoRA adapter, never above 2e-3."""
+    """About what works for fine-tuning models of this size: 1.5e-3 for half a million weights (with 7e-4 the held-out loss after
+    200 steps is a sixth higher), 5.5e-5 for GPT-2's 124 million, 5e-6 for 7 billion; ten times that for a LoRA adapter, never
+    above 2e-3."""
     usual = 1e-3 * (1e6 / num_parameters(model)) ** 0.6
     return min(2e-3, 10 * usual if hasattr(model.trunk, "peft_config") else usual)
 
