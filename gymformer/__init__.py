@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 from gymformer.registration import register_environments
 
 if TYPE_CHECKING:
+    from gymformer.data.preferences import load_preferences as load_preferences
     from gymformer.evaluation import evaluate as evaluate
     from gymformer.evaluation import trace_episode as trace_episode
+    from gymformer.lm.reward import RewardModel as RewardModel
     from gymformer.presets import preset as preset
     from gymformer.rl.agent import load_agent as load_agent
     from gymformer.rl.common_nn import MLPActorNetwork as MLPActorNetwork
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from gymformer.rl.rollouts import collect as collect
     from gymformer.rl.transformers_nn import LMActorNetwork as LMActorNetwork
     from gymformer.rl.transformers_nn import LMCriticNetwork as LMCriticNetwork
+    from gymformer.trainer.reward import load_reward_model as load_reward_model
+    from gymformer.trainer.reward import train_reward as train_reward
     from gymformer.trainer.trainer import train_agent as train_agent
 
 # Where each public name lives. It is imported when it is first used: `import gymformer` alone
@@ -31,13 +35,17 @@ _HOMES = {
     "MLPCriticNetwork": "gymformer.rl.common_nn",
     "PPO": "gymformer.rl.ppo",
     "PPOConfig": "gymformer.rl.ppo",
+    "RewardModel": "gymformer.lm.reward",
     "collect": "gymformer.rl.rollouts",
     "evaluate": "gymformer.evaluation",
     "load_agent": "gymformer.rl.agent",
+    "load_preferences": "gymformer.data.preferences",
+    "load_reward_model": "gymformer.trainer.reward",
     "make_envs": "gymformer.rl.envs",
     "preset": "gymformer.presets",
     "trace_episode": "gymformer.evaluation",
     "train_agent": "gymformer.trainer.trainer",
+    "train_reward": "gymformer.trainer.reward",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

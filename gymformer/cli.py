@@ -1,4 +1,4 @@
-"""The command line: train, evaluate and watch agents, and list environments."""
+"""The command line: train, evaluate and watch agents, train reward models, and list environments."""
 
 import contextlib
 import io
@@ -40,6 +40,7 @@ examples:
   gymformer demo                                    a tour of two minutes
   gymformer envs lunar                              what can be trained in
   gymformer train CartPole-v1 --seed 0              train, save, evaluate
+  gymformer reward MODEL DATA OUTPUT --dry-run      what a reward model's training would take
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
   gymformer play runs/CartPole-v1/... --gif it.gif  watch it
 """
@@ -197,6 +198,35 @@ def _language_models(settings: "Settings") -> dict[str, Any]:
     shared = {key: value for key, value in said.items() if key in ("lora", "dtype", "gradient_checkpointing")}
     networks = {"actor": LMActorNetwork(name, **said)}
     return networks if critic is None else networks | {"critic": LMCriticNetwork(critic, **shared)}
+
+
+def reward(args: list[str]) -> int:
+    """train a reward model on preferences, and report how good it is"""
+    from gymformer.config import read_reward_config, validate_reward
+
+    options = _parse("reward", args)
+    layers = {} if options.config is None else read_reward_config(options.config)
+    named = {name: getattr(options, name) for name in ("model_name", "datasets_path", "reward_model_path")}
+    layers |= {name: value for name, value in named.items() if value is not None}
+    values = {name: value for group in (options.data, options.learning, options.run) for name, value in group}
+    layers |= {name: values[name] for name in _flags(args) if name in values}
+    missing = [name for name in named if name not in layers]
+    if missing:
+        raise UsageError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; say gymformer reward MODEL DATA OUTPUT, or name "
+                         "them in the file of --config")  # fmt: skip
+    settings = validate_reward(layers)
+    from gymformer.trainer.reward import train_reward
+
+    run = train_reward(**dict(settings)).run
+    if run.stopped == "interrupted":
+        again = args if "resume_checkpoint" in _flags(args) else [*args, "--resume-checkpoint", "True"]
+        print(f"interrupted after {run.steps} steps; go on with: {shlex.join(['gymformer', 'reward', *again])}")
+        return 130
+    if run.stopped == "dry run":
+        print(f"dry run passed; a full run takes about {run.estimate:.0f} seconds")
+        return 0
+    print(f"{run.report}\nsaved in {run.path}; the report is {run.path / 'report.md'}")
+    return 0
 
 
 def evaluate(args: list[str]) -> int:
@@ -401,7 +431,8 @@ def demo(args: list[str]) -> int:
     return 0 if run_demo([*QUICK, *FULL] if options.full else QUICK, options.save_path, options.seed) else 1
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "play": play, "envs": envs, "demo": demo}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "reward": reward, "eval": evaluate, "play": play, "envs": envs,
+                                                   "demo": demo}  # fmt: skip
 
 
 def _parse(command: str, args: list[str], options: type | None = None) -> Any:

@@ -8,11 +8,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-__all__ = ["OPTIONS", "Settings", "describe", "merge", "read_config", "validate"]
+__all__ = ["OPTIONS", "RewardSettings", "Settings", "describe", "merge", "read_config", "read_reward_config", "validate",
+           "validate_reward"]  # fmt: skip
 
 EPISODES = 100  # of an evaluation
 
@@ -231,7 +242,90 @@ class DemoOptions:
     seed: int = 0  # one seed, one result
 
 
-OPTIONS = {"train": TrainOptions, "eval": EvalOptions, "play": PlayOptions, "envs": EnvsOptions, "demo": DemoOptions}
+class PreferenceData(Group):
+    """Which rows are read, and how they become tokens."""
+
+    split: str | None = None  # only this part of the data, such as train. None: all of it
+    test_size: Annotated[float, Field(gt=0, lt=1)] = 0.2  # share of the prompts that is held out, to measure on
+    # plain: texts as they are; chat: in the tokenizer's chat format; auto: chat for chat messages
+    template: Literal["auto", "plain", "chat"] = "auto"
+    ending: Literal["eos", "none"] = "eos"  # what closes every row: the tokenizer's end of text, or nothing
+    max_length: PositiveInt | None = None  # rows with more tokens are left out. None: the model's context
+    max_refused: Annotated[float, Field(ge=0, le=1)] = 0.01  # it is an error if more than this share cannot be used
+
+
+class RewardLearning(Group):
+    """How the reward model learns: AdamW on -log softmax over the candidates of a row."""
+
+    epochs: PositiveInt = 3  # at most; training stops early when the held-out loss no longer falls
+    batch_size: PositiveInt = 32  # rows, each with all its candidates
+    learning_rate: Annotated[float, Field(gt=0)] | None = None  # at its highest. None: chosen for the model's size
+    warmup_steps: NonNegativeInt | None = None  # until it is reached; then it falls to 0. None: a twentieth of all steps
+    weight_decay: NonNegativeFloat = 0.01  # of matrices
+    lora: PositiveInt | None = None  # train only an adapter of this rank, which is merged in the end
+    eval_interval: PositiveInt | None = None  # steps between evaluations, each with a checkpoint. None: twice an epoch
+    patience: PositiveInt | None = 4  # stop after so many evaluations without a better one. None: never
+    max_tokens: PositiveInt = 16_384  # read in one pass; less needs less memory, with the same result
+
+
+class RewardRunOptions(Group):
+    """The run, and what is watched."""
+
+    seed: int = 42  # one seed, one split and one result
+    # auto: a GPU where there is one and the model is large enough to use it; or cpu, cuda, cuda:1, mps
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = "auto"
+    dry_run: bool = False  # read and check everything, try two batches, say what a full run takes, write nothing
+    resume_checkpoint: bool | Path | None = None  # True: go on with the unfinished run; or the path of one of its checkpoints
+    progress: bool | None = None  # True: always a bar; False: silence; None: a bar in a terminal, lines elsewhere
+    log_interval: PositiveInt = 10  # a line every so many steps, where no bar can be shown
+    tracker: Literal["wandb", "tensorboard"] | None = None  # also log there (wandb stays offline unless WANDB_MODE=online)
+
+
+class RewardSettings(PreferenceData, RewardLearning, RewardRunOptions):
+    """All arguments of `train_reward` that can be written down. Names and defaults are `train_reward`'s."""
+
+    model_name: str
+    datasets_path: str
+    reward_model_path: Path
+
+
+@dataclass(frozen=True)
+class RewardOptions:
+    """Trains a reward model on preferences, and writes it with a report into a folder that transformers can load.
+
+    DATA is a JSON, JSON Lines or Parquet file, a folder of such files or one that datasets saved, or hub:OWNER/NAME. Its rows
+    are "query, sample0, sample1, ..., best" or "prompt, chosen, rejected" (optional: margin, tie), in texts, chat messages or
+    token ids. A share of the prompts is held out: the report tells how often the model prefers what was judged the best there,
+    how well its probabilities can be trusted, and what it gets wrong. Scores have mean 0 and variance 1 on these rows.
+
+    An option given here wins over the file of --config, which wins over the defaults below. "None" stands for the absence of a
+    value.
+
+    examples:
+      gymformer reward models/reasoner preferences.jsonl runs/reward --dry-run
+      gymformer reward models/reasoner preferences.jsonl runs/reward --epochs 5 --seed 1
+      gymformer reward Qwen/Qwen2.5-0.5B hub:trl-lib/ultrafeedback_binarized runs/reward --split train --lora 16
+      gymformer reward --config reward.yaml --resume-checkpoint True
+
+    reward.yaml:
+      model_name: models/reasoner
+      datasets_path: preferences.jsonl
+      reward_model_path: runs/reward
+      batch_size: 16
+    """
+
+    # the language model to start from: a folder, one that comes along, or a hub id
+    model_name: Annotated[Positional[str | None], arg(metavar="MODEL")] = None
+    datasets_path: Annotated[Positional[str | None], arg(metavar="DATA")] = None  # the preferences
+    reward_model_path: Annotated[Positional[Path | None], arg(metavar="OUTPUT")] = None  # the folder to write
+    config: Path | None = None  # a YAML file of settings, named as in Python
+    data: OmitArgPrefixes[PreferenceData] = field(default_factory=PreferenceData)
+    learning: OmitArgPrefixes[RewardLearning] = field(default_factory=RewardLearning)
+    run: OmitArgPrefixes[RewardRunOptions] = field(default_factory=RewardRunOptions)
+
+
+OPTIONS = {"train": TrainOptions, "reward": RewardOptions, "eval": EvalOptions, "play": PlayOptions, "envs": EnvsOptions,
+           "demo": DemoOptions}  # fmt: skip
 
 # Two ways to say one thing: whoever chooses one of them has also decided against the other of a lower layer.
 ALTERNATIVES = (("max_episodes", "total_timesteps"), ("update_interval", "rollout_steps"))
@@ -250,13 +344,7 @@ def merge(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]
 
 def read_config(path: Path, ppo_config: type) -> dict[str, Any]:
     """The settings in a YAML file, checked. Raises ValueError or OSError naming the file and the key."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {error}") from error
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise ValueError(f'{path} holds a {type(content).__name__}, but keys with values are expected, such as "seed: 0"')
+    content = _read_yaml(path)
     inner = content.get("ppo_config", {})
     if not isinstance(inner, dict):
         raise ValueError(f"{path}: ppo_config={inner!r}; keys with values are expected, such as {{gamma: 0.99}}")
@@ -270,6 +358,32 @@ def read_config(path: Path, ppo_config: type) -> dict[str, Any]:
         validate({"env": "any", **content}, ppo_config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    return content
+
+
+def read_reward_config(path: Path) -> dict[str, Any]:
+    """The settings of `gymformer reward` in a YAML file. Raises ValueError or OSError naming the file and the key."""
+    content = _read_yaml(path)
+    _require_known(content, RewardSettings.model_fields, f"{path}: ")
+    return content
+
+
+def validate_reward(settings: Mapping[str, Any]) -> RewardSettings:
+    """Typed and checked settings. Raises ValueError naming every wrong value."""
+    try:
+        return RewardSettings.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(describe(error)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {error}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds a {type(content).__name__}, but keys with values are expected, such as "seed: 0"')
     return content
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["new_folder", "read_json", "safe_name", "sha256", "write_file", "write_json"]
+__all__ = ["new_folder", "read_json", "replaced_folder", "safe_name", "sha256", "write_file", "write_json"]
 
 
 def safe_name(name: str) -> str:
@@ -63,6 +63,27 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         _sync_folder(temporary)
         temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of what stands at `path`, if anything does, once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        _sync_folder(temporary)
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 
 from gymformer import PPOConfig, train_agent
 from gymformer.cli import COMMANDS, main
-from gymformer.config import LanguageModel, Settings
+from gymformer.config import LanguageModel, RewardSettings, Settings
+from gymformer.testing import byte_tokenizer, tiny_lm
+from gymformer.trainer import train_reward
 from tests.toy_envs import Anything, Forever
 
 QUICK = [
@@ -357,3 +360,79 @@ def test_an_agent_is_evaluated_in_the_environment_with_the_arguments_that_it_was
     capsys.readouterr()
     assert main(["eval", str(run), "--episodes", "2"]) == 0  # the 4x4 default map has other observations
     assert "over 2 sampled episodes" in capsys.readouterr().out
+
+
+# --- reward models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reward_inputs(tmp_path_factory) -> tuple[str, str]:
+    """A language model's folder, and a file of preferences."""
+    folder = tmp_path_factory.mktemp("inputs")
+    tiny_lm(261, width=16, heads=1, context=64).save_pretrained(folder / "lm")
+    byte_tokenizer().save_pretrained(folder / "lm")
+    rows = [{"prompt": f"{n}:", "chosen": " yes!", "rejected": " no"} for n in range(40)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder / "lm"), str(folder / "rows.jsonl")
+
+
+def test_reward_settings_have_the_names_and_defaults_of_train_reward():
+    parameters = inspect.signature(train_reward).parameters
+    for name, field in RewardSettings.model_fields.items():
+        if name not in ("model_name", "datasets_path", "reward_model_path"):
+            assert field.default == parameters[name].default, name
+    assert set(parameters) - set(RewardSettings.model_fields) == {"tokenizer"}
+
+
+def test_a_reward_model_is_trained_from_arguments_and_a_file(reward_inputs, tmp_path, capsys):
+    model, data = reward_inputs
+    config = config_file(tmp_path, f"model_name: {model}\ndatasets_path: {data}\nepochs: 1\nbatch_size: 4\nlearning_rate: 1e-3")
+    output = tmp_path / "reward"
+    arguments = ["reward", "--config", config, "--progress", "False", "--batch-size", "8"]
+    assert "reward_model_path is missing; say gymformer reward MODEL DATA OUTPUT" in error_of(capsys, *arguments)
+    trained = ["reward", model, data, str(output), *arguments[1:]]
+    assert main([*trained, "--dry-run"]) == 0
+    assert "dry run passed" in capsys.readouterr().out and not output.exists()
+    assert main(trained) == 0
+    said = capsys.readouterr().out
+    assert "accuracy" in said and f"saved in {output}; the report is {output / 'report.md'}" in said
+    settings = json.loads((output / "training.json").read_text())
+    assert (settings["batch_size"], settings["epochs"], settings["learning_rate"]) == (8, 1, 1e-3)
+
+
+def test_an_interrupted_reward_run_says_how_to_go_on(reward_inputs, tmp_path, monkeypatch, capsys):
+    from gymformer.trainer.reward import RewardRun
+
+    learn = RewardRun.learn
+    monkeypatch.setattr(RewardRun, "learn", lambda self, rows: os.kill(os.getpid(), signal.SIGINT) or learn(self, rows))
+    arguments = [
+        "reward",
+        *reward_inputs,
+        str(tmp_path / "reward"),
+        "--epochs",
+        "1",
+        "--batch-size",
+        "8",
+        "--progress",
+        "False",
+    ]
+    assert main(arguments) == 130
+    monkeypatch.undo()
+    said = capsys.readouterr().out
+    assert "interrupted after 1 steps; go on with: gymformer reward" in said and "--resume-checkpoint True" in said
+    assert main(said.split("go on with: gymformer ")[1].split()) == 0
+    assert (tmp_path / "reward" / "report.md").is_file()
+
+
+def test_mistakes_with_reward_are_one_line(reward_inputs, tmp_path, capsys):
+    model, data = reward_inputs
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "a", "chosen": "b"}\n')
+    output = str(tmp_path / "reward")
+    assert "row 1: it lacks rejected" in error_of(capsys, "reward", model, str(bad), output)
+    assert "is not a model: it has no config.json" in error_of(capsys, "reward", str(tmp_path), data, output)
+    assert "rows.jsn was not found" in error_of(capsys, "reward", model, "rows.jsn", output)
+    assert "test_size" in error_of(capsys, "reward", model, data, output, "--test-size", "2")
+    assert "did you mean --epochs" in error_of(capsys, "reward", model, data, output, "--epoch", "2")
+    typo = config_file(tmp_path, "epoch: 2")
+    assert "epoch is not a setting; did you mean epochs" in error_of(capsys, "reward", model, data, output, "--config", typo)

@@ -50,6 +50,16 @@ class Progress:
         if self._curve is not None:
             self._curve.update(returns, metrics)
 
+    def step(self, done: int, text: str) -> None:
+        """`done` of `total` units are over, where they are no episodes; `text` says how it goes."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(done - self._done)
+            self._done = done
+        elif done >= self._next_line:
+            self._next_line = (done // self.log_interval + 1) * self.log_interval
+            self.say(f"{self.unit} {done} of {self.total}  {text}")
+
     def close(self, returns: Sequence[float], metrics: Sequence[dict[str, Any]]) -> None:
         if self._curve is not None:
             self._curve.update(returns, metrics, now=True)

@@ -1,7 +1,5 @@
 """A language agent's folder: transformers' own files, and beside them what makes it an agent."""
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +7,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from gymformer.files import read_json, sha256, verify, write_file, write_json
+from gymformer.files import read_json, replaced_folder, sha256, verify, write_file, write_json
+from gymformer.pretrained import no_bars
 from gymformer.rl.agent import TrainedAgent, tensors_of
 from gymformer.rl.networks import CriticNetwork, ValueHead, match_critic, match_tokens
 from gymformer.rl.space_json import space_from_json, space_to_json
-from gymformer.rl.transformers_nn import LMActorNetwork, LMCriticNetwork, no_bars
+from gymformer.rl.transformers_nn import LMActorNetwork, LMCriticNetwork
 
 __all__ = ["load_language_agent", "save_language_agent"]
 
@@ -28,10 +27,7 @@ def save_language_agent(agent: TrainedAgent, folder: Path) -> Path:
     It is written beside and put in place as a whole, so what stands there is never half of one.
     """
     actor: Any = agent.actor
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        unfinished.chmod(0o755)
+    with replaced_folder(folder) as unfinished:
         with no_bars():
             actor.merged().save_pretrained(unfinished)
         if actor.has_tokenizer:
@@ -43,15 +39,6 @@ def save_language_agent(agent: TrainedAgent, folder: Path) -> Path:
             "action_space": space_to_json(agent.action_space), "sampling": dict(actor.sampling), "critic": critic,
             "sha256": hashes(unfinished), "critic_sha256": hashes(unfinished / "critic"),
         })  # fmt: skip
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        unfinished.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return folder
 
 

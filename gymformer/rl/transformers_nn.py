@@ -1,26 +1,20 @@
 """Actors and critics that are causal language models of transformers."""
 
-import contextlib
 import copy
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.activations import FastGELUActivation, NewGELUActivation
-from transformers.utils import logging
 
 from gymformer.lm.decoding import KVReader, can_cache
-from gymformer.resources import resource
+from gymformer.pretrained import found, fuse_activations, has_tokenizer_files, no_bars, no_dropout, with_lora
 from gymformer.rl.batch import States
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, RecomputeSession, Session, ValueHead, last_states
 
 __all__ = ["LMActorNetwork", "LMCriticNetwork"]
-
-TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of the files of tokenizers begin
 
 FEW_ROWS, LARGE = 48, 2**20  # rows, and numbers of a matrix, between which it should stand on the left
 
@@ -178,8 +172,7 @@ class LMActorNetwork(ActorNetwork):
         """One was given, or lies in the model's folder; a hub id is taken to have one."""
         if self._tokenizer is not None or self.model_name is None:
             return self._tokenizer is not None
-        folder = Path(found(self.model_name))
-        return not folder.is_dir() or any(path.name.startswith(TOKENIZER_FILES) for path in folder.iterdir())
+        return has_tokenizer_files(self.model_name)
 
     def forward(self, state: Tensor) -> Tensor:
         """Tokens (B, L), equally long -> logits of the next token (B, V)."""
@@ -385,65 +378,6 @@ def load_lm(name: str | Path, dtype: Dtype = "float32", trust_remote_code: bool 
     kind: Any = dtype if dtype == "auto" else getattr(torch, dtype)
     with no_bars():
         return AutoModelForCausalLM.from_pretrained(found(name), dtype=kind, trust_remote_code=trust_remote_code).eval()
-
-
-@contextlib.contextmanager
-def no_bars() -> Iterator[None]:
-    """Inside, transformers draws no progress bars: there is one of the training already, and weights are read in a moment."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings(
-            action="ignore", category=FutureWarning
-        ):  # that peft still calls what transformers renames
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def found(name: str | Path) -> str:
-    """The path of a folder that exists, here or among what comes along; any other name is a hub id, as it is."""
-    try:
-        return str(resource(name))
-    except FileNotFoundError:
-        return str(name)
-
-
-def no_dropout(model: nn.Module) -> None:
-    """Every dropout is 0 from now on: transformers keeps its rates in modules and in plain attributes, which each family names
-    anew (`dropout`, `attn_pdrop`, `layerdrop`; `jitter_noise` of a router is one too)."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        for name, value in list(vars(module).items()):
-            if isinstance(value, float) and ("drop" in name or name == "jitter_noise"):
-                setattr(module, name, 0.0)
-
-
-def fuse_activations(model: nn.Module) -> None:
-    """GPT-2's activation as one kernel instead of eight: the same function (arXiv:1606.08415, the tanh form), to rounding."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation | FastGELUActivation):
-                setattr(module, name, nn.GELU(approximate="tanh"))
-
-
-def with_lora(lm: nn.Module, lora: Any) -> nn.Module:
-    """The model wrapped by peft; `lora` is a rank or a LoraConfig. Its dropout is 0, for rollout and update must agree."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ImportError("lora=... needs peft; install it with: pip install 'gymformer[lm]'") from error
-    if isinstance(lora, int):
-        transposed = any(type(module).__name__ == "Conv1D" for module in lm.modules())  # GPT-2 keeps its weights so
-        lora = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=transposed)
-    config = copy.copy(lora)
-    config.lora_dropout = 0.0
-    with no_bars(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # one seed of a run, one run: the adapter's first weights must not depend on what else was drawn
-        wrapped: Any = get_peft_model(lm, config)  # type: ignore[arg-type]
-    return wrapped
 
 
 def _deepcopy(network: Any, memo: dict[int, Any]) -> Any:

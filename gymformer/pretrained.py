@@ -1,0 +1,91 @@
+"""Models of transformers as this package takes them: found here or on the hub, read quietly, without dropout."""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymformer.resources import resource
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["found", "fuse_activations", "has_tokenizer_files", "no_bars", "no_dropout", "with_lora"]
+
+TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of the files of tokenizers begin
+
+
+@contextlib.contextmanager
+def no_bars() -> Iterator[None]:
+    """Inside, transformers draws no progress bars: there is one of the training already, and weights are read in a moment."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(
+            action="ignore", category=FutureWarning
+        ):  # that peft still calls what transformers renames
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def found(name: str | Path) -> str:
+    """The path of a folder that exists, here or among what comes along; any other name is a hub id, as it is."""
+    try:
+        return str(resource(name))
+    except FileNotFoundError:
+        return str(name)
+
+
+def has_tokenizer_files(name: str | Path) -> bool:
+    """A tokenizer lies in the model's folder; a hub id is taken to have one."""
+    folder = Path(found(name))
+    return not folder.is_dir() or any(path.name.startswith(TOKENIZER_FILES) for path in folder.iterdir())
+
+
+def no_dropout(model: "nn.Module") -> None:
+    """Every dropout is 0 from now on: transformers keeps its rates in modules and in plain attributes, which each family names
+    anew (`dropout`, `attn_pdrop`, `layerdrop`; `jitter_noise` of a router is one too)."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and ("drop" in name or name == "jitter_noise"):
+                setattr(module, name, 0.0)
+
+
+def fuse_activations(model: "nn.Module") -> None:
+    """GPT-2's activation as one kernel instead of eight: the same function (arXiv:1606.08415, the tanh form), to rounding."""
+    from torch import nn
+    from transformers.activations import FastGELUActivation, NewGELUActivation
+
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation | FastGELUActivation):
+                setattr(module, name, nn.GELU(approximate="tanh"))
+
+
+def with_lora(lm: "nn.Module", lora: Any) -> "nn.Module":
+    """The model wrapped by peft; `lora` is a rank or a LoraConfig. Its dropout is 0, for rollout and update must agree."""
+    import torch
+
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ImportError("lora=... needs peft; install it with: pip install 'gymformer[lm]'") from error
+    if isinstance(lora, int):
+        transposed = any(type(module).__name__ == "Conv1D" for module in lm.modules())  # GPT-2 keeps its weights so
+        lora = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=transposed)
+    config = copy.copy(lora)
+    config.lora_dropout = 0.0
+    with no_bars(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # one seed of a run, one run: the adapter's first weights must not depend on what else was drawn
+        wrapped: Any = get_peft_model(lm, config)  # type: ignore[arg-type]
+    return wrapped
