@@ -248,6 +248,14 @@ def test_also_with(actor, critic, overrides, tmp_path):
         assert betas[0] == 0.1 and len(set(betas)) == len(betas)
 
 
+def test_an_actor_that_has_learned_since_is_no_reference_of_the_resumed_run(tmp_path):
+    actor, settings = small(), {"reference": "initial", "save_path": tmp_path, "ppo_config": PPOConfig(lr_actor=1e-2)}
+    quick(Chatter, actor, **settings)
+    with pytest.raises(ValueError, match="build the actor anew before resuming"):
+        quick(Chatter, actor, resume=True, max_episodes=20, **settings)
+    assert len(quick(Chatter, small(), resume=True, max_episodes=20, **settings)) == 20
+
+
 def test_a_checkpoint_of_an_adapter_holds_the_adapter_alone(tmp_path):
     import safetensors.torch
 
