@@ -1,6 +1,7 @@
 """A trained language agent acts, is saved as a folder of transformers, and comes back from it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from gymformer import PPO, evaluate, load_agent
 from gymformer.evaluation.evaluate import play_tokens
-from gymformer.rl.agent import TrainedAgent
+from gymformer.rl.agent import TrainedAgent, language_agent
 from gymformer.rl.envs import make_envs
 from gymformer.rl.networks import match_critic, match_tokens
 from gymformer.rl.rollouts import collect
@@ -178,6 +179,13 @@ def test_modules_of_ones_own_are_passed_in(tmp_path):
     again = load_agent(folder, actor=Table(TOKENS, TOKENS, seed=5), critic=Table(TOKENS, 1, seed=5))
     assert logits(again.actor).equal(logits(actor))
     assert again.reads_tokens and again.value(ROW) == critic(torch.tensor([ROW])).item()
+
+
+def test_a_loaded_agent_needs_its_folder_no_more(tmp_path):
+    language_agent(LMActorNetwork("models/reasoner"), "CoTEnv-v0").save_pretrained(tmp_path / "agent")
+    agent = load_agent(tmp_path / "agent")
+    shutil.rmtree(tmp_path / "agent")
+    assert len(evaluate(agent, episodes=2).returns) == 2
 
 
 def test_an_actor_that_has_met_no_environment_says_how_it_can():
