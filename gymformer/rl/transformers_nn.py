@@ -14,7 +14,7 @@ from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.utils import logging
 
 from gymformer.lm.decoding import KVReader, can_cache
-from gymformer.resources import resource
+from gymformer.resources import folder_or_id
 from gymformer.rl.batch import States
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, RecomputeSession, Session, ValueHead, last_states
 
@@ -25,7 +25,7 @@ TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the n
 FEW_ROWS, LARGE = 48, 2**20  # rows, and numbers of a matrix, between which it should stand on the left
 
 Model = str | Path | nn.Module
-Dtype = Literal["float32", "bfloat16", "auto"]
+Dtype = Literal["float32", "bfloat16", "auto"] | torch.dtype
 
 
 class Trunk:
@@ -161,7 +161,9 @@ class LMActorNetwork(ActorNetwork):
                 raise ValueError(
                     "this actor was made of a ready module and has no tokenizer; give LMActorNetwork(model, tokenizer=...)"
                 )
-            self._tokenizer = AutoTokenizer.from_pretrained(found(self.model_name), trust_remote_code=self.trust_remote_code)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder_or_id(self.model_name), trust_remote_code=self.trust_remote_code
+            )
         return self._tokenizer
 
     @property
@@ -178,7 +180,7 @@ class LMActorNetwork(ActorNetwork):
         """One was given, or lies in the model's folder; a hub id is taken to have one."""
         if self._tokenizer is not None or self.model_name is None:
             return self._tokenizer is not None
-        folder = Path(found(self.model_name))
+        folder = Path(folder_or_id(self.model_name))
         return not folder.is_dir() or any(path.name.startswith(TOKENIZER_FILES) for path in folder.iterdir())
 
     def forward(self, state: Tensor) -> Tensor:
@@ -382,9 +384,11 @@ def reads_faster_from_the_left(matrix: Tensor, rows: int) -> bool:
 
 def load_lm(name: str | Path, dtype: Dtype = "float32", trust_remote_code: bool = False) -> PreTrainedModel:
     """The causal language model of a hub id or a folder, in eval mode."""
-    kind: Any = dtype if dtype == "auto" else getattr(torch, dtype)
+    kind: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if kind != "auto" and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+        raise ValueError(f'dtype={dtype!r} is not known; use "float32", "bfloat16" or "auto" (as the model was saved)')
     with no_bars():
-        return AutoModelForCausalLM.from_pretrained(found(name), dtype=kind, trust_remote_code=trust_remote_code).eval()
+        return AutoModelForCausalLM.from_pretrained(folder_or_id(name), dtype=kind, trust_remote_code=trust_remote_code).eval()
 
 
 @contextlib.contextmanager
@@ -400,14 +404,6 @@ def no_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def found(name: str | Path) -> str:
-    """The path of a folder that exists, here or among what comes along; any other name is a hub id, as it is."""
-    try:
-        return str(resource(name))
-    except FileNotFoundError:
-        return str(name)
 
 
 def no_dropout(model: nn.Module) -> None:
