@@ -1,6 +1,7 @@
 """Staying close to a reference policy: a penalty beside the rewards."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,9 @@ class KLPenalty:
     """
 
     def __init__(self, reference: ActorNetwork, coefficient: float | AdaptiveCoefficient):
+        if not (isinstance(coefficient, AdaptiveCoefficient) or 0 <= coefficient < math.inf):
+            raise ValueError(f"the coefficient of the KL penalty is {coefficient}; it must be finite and not negative, or moving away from "
+                             "the reference would be paid for")  # fmt: skip
         self.reference, self.coefficient = reference, coefficient
         self.policy = reference.policy
 

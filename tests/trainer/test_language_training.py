@@ -388,6 +388,19 @@ def test_what_does_not_fit_is_refused_with_a_remedy(env, actor, overrides, match
         quick(env, actor(), **overrides)
 
 
+@pytest.mark.parametrize("name", ["actor", "critic", "reference"])
+def test_a_models_name_is_no_network(name):
+    settings = {"actor": small(), name: "models/reasoner"}
+    with pytest.raises(TypeError, match=f"{name}='models/reasoner' is no network; give a torch module, such as LM.*Network"):
+        train_agent(Chatter, **settings)
+
+
+@pytest.mark.parametrize("coefficient", [-0.1, float("nan"), float("inf")])
+def test_a_penalty_that_would_pay_is_refused(coefficient):
+    with pytest.raises(ValueError, match="must be finite and not negative"):
+        quick(Chatter, reference="initial", kl_coef=coefficient)
+
+
 def test_without_an_actor_a_token_environment_asks_for_one():
     with pytest.raises(ValueError, match=r"is a token environment \(12 tokens\), and needs a language model: train_agent"):
         train_agent(Chatter, save_path=None, progress=False)
