@@ -114,6 +114,7 @@ def learn_reasoning(save_path: Path, seed: int) -> bool:
     episode = _show_answers(agent, held_out, seed)
     trace = trace_episode(agent, episode, reference=LMActorNetwork("models/reasoner"))
     page = trace.save(result.path / "trace.html")
+    print(f"Token by token, beside the model as it was (the reference):\n\n{trace}\n", flush=True)
     learned = scores[1][0] >= GOAL
     print(
         f"{'Learned' if learned else 'Not learned'}: {scores[1][0]:.1%} of the likeliest answers are right, and {GOAL:.0%} is asked for.\n"

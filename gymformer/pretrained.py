@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymformer.resources import resource
+from gymformer.resources import folder_or_id
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["found", "fuse_activations", "has_tokenizer_files", "no_bars", "no_dropout", "with_lora"]
+__all__ = ["fuse_activations", "has_tokenizer_files", "no_bars", "no_dropout", "with_lora"]
 
 TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of the files of tokenizers begin
 
@@ -34,17 +34,9 @@ def no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def found(name: str | Path) -> str:
-    """The path of a folder that exists, here or among what comes along; any other name is a hub id, as it is."""
-    try:
-        return str(resource(name))
-    except FileNotFoundError:
-        return str(name)
-
-
 def has_tokenizer_files(name: str | Path) -> bool:
     """A tokenizer lies in the model's folder; a hub id is taken to have one."""
-    folder = Path(found(name))
+    folder = Path(folder_or_id(name))
     return not folder.is_dir() or any(path.name.startswith(TOKENIZER_FILES) for path in folder.iterdir())
 
 

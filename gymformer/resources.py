@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["resource"]
+__all__ = ["folder_or_id", "resource"]
 
 PACKAGE = Path(__file__).parent
 ROOTS = (PACKAGE / "shipped", PACKAGE.parent)  # a wheel's place, a checkout's place
@@ -20,3 +20,17 @@ def resource(path: str | Path) -> Path:
             return candidate
     tried = ", ".join(str(candidate.absolute()) for candidate in candidates)
     raise FileNotFoundError(f"{path} was not found; looked for {tried}. Give the path of a file or folder that exists")
+
+
+def folder_or_id(name: str | Path) -> str:
+    """The path of a model's folder that exists, here or among what comes along; any other name is a hub id, as it is.
+
+    A hub id reads "name" or "owner/name", and "models/reasoner" does too: what exists as a folder is one. Raises
+    FileNotFoundError for a name that can only be a path.
+    """
+    try:
+        return str(resource(name))
+    except FileNotFoundError:
+        if isinstance(name, Path) or name.startswith(("models/", ".", "/", "~")):
+            raise
+        return name

@@ -1,12 +1,13 @@
 """The demo, on a budget of seconds."""
 
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 
 from gymformer import PPOConfig, cli, demo
-from gymformer.demo import FULL, QUICK, Stage, learn_control, run_demo, text_curve
+from gymformer.demo import FULL, QUICK, Stage, learn_control, learn_reasoning, run_demo, text_curve
 from gymformer.presets import preset_names
 
 TINY = {"total_timesteps": 512, "num_envs": 4, "rollout_steps": 64, "ppo_config": PPOConfig(update_epochs=1), "progress": False}
@@ -27,6 +28,19 @@ def test_an_agent_that_learned_too_little_is_told_so_and_everything_is_saved(tmp
     assert "Not solved" in said and "475 is asked for" in said and "It missed its goal in CartPole." in said
     assert "100 sampled episodes" in said and "100 greedy episodes" in said
     assert str(run / "episode.gif") in said and 'train_agent("CartPole-v1", **preset("CartPole-v1"), seed=0)' in said
+
+
+def test_the_reasoner_is_shown_before_and_after_and_token_by_token(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "TEXTS", 16)
+    monkeypatch.setattr(demo, "EVALUATED", 20)
+    assert run_demo([Stage("reasoner", learn_reasoning)], tmp_path, seed=0) is False, "16 questions are too few to learn from"
+    said = capsys.readouterr().out
+    assert re.search(r"its likeliest answer right +\d+\.\d% +\d+\.\d%\n +a sampled answer right +\d+\.\d% +\d+\.\d%\n", said)
+    assert said.count("<final_answer>") >= 6, "three answers before, three after"
+    assert re.search(r"token +advantage +value +reward +log-prob +reference +KL +entropy +ratio\n", said)
+    (run,) = (tmp_path / "CoTEnv-v0").iterdir()
+    assert "<html" in (run / "trace.html").read_text() and str(run / "trace.html") in said
+    assert "Not learned" in said and "85% is asked for" in said
 
 
 def test_the_exit_status_says_whether_the_goal_was_reached(monkeypatch, tmp_path, capsys):

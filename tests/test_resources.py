@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gymformer import resources
-from gymformer.resources import resource
+from gymformer.resources import folder_or_id, resource
 
 
 @pytest.fixture
@@ -41,3 +41,11 @@ def test_an_absolute_path_is_only_looked_for_where_it_points(places, tmp_path):
 def test_what_comes_along_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resource("models").is_dir() and resource("data").is_dir()
+
+
+def test_a_models_folder_or_a_hub_id_but_no_path_that_leads_nowhere(places):
+    assert Path(folder_or_id("data")) == Path("data")
+    assert folder_or_id("gpt2") == "gpt2" and folder_or_id("owner/name") == "owner/name"
+    for name in ("models/reasonr", "./nothing", "/nothing", Path("nothing")):
+        with pytest.raises(FileNotFoundError, match="was not found; looked for"):
+            folder_or_id(name)

@@ -41,7 +41,7 @@ def chain_sum(rng: np.random.Generator, terms: tuple[int, int] = (4, 5), maximum
 
 
 def is_held_out(question: str, share: float = HELD_OUT_SHARE) -> bool:
-    """Whether `question` belongs to the held-out `share` of all questions: decided by its text alone, so that no order,
-    seed, file or process can move it to the other side."""
-    digest = hashlib.sha256(question.strip().encode()).hexdigest()
+    """Whether `question` belongs to the held-out `share` of all questions: decided by its words alone, so that no order,
+    seed, file, process or spacing can move it to the other side."""
+    digest = hashlib.sha256(" ".join(question.split()).encode()).hexdigest()
     return int(digest[:8], 16) / 2**32 < share

@@ -1,7 +1,9 @@
 """Problems with answers: read from files, or drawn by name and difficulty, on one side of a split."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +98,7 @@ def load_problems(path: str | Path) -> list[Problem]:
     text = path.read_text(encoding="utf-8")
     lines = path.suffix == ".jsonl"
     problems, refused = [], []
-    for number, row in enumerate(text.splitlines() if lines else _list_of(text, path), start=1):
+    for number, row in enumerate(text.split("\n") if lines else _list_of(text, path), start=1):
         if lines and not row.strip():
             continue
         try:
@@ -127,6 +129,10 @@ def _problem(row: Any) -> Problem:
         raise ValueError(f"its question is {question!r}")
     if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
         raise ValueError(f"its answer is {answer!r}")
+    if isinstance(answer, float):
+        if not math.isfinite(answer):
+            raise ValueError(f"its answer is {answer!r}, which is no number")
+        answer = format(Decimal(repr(answer)), "f")  # as a person writes it: answers with exponents are no numbers
     *steps, last = str(answer).strip().split("\n")
     if "####" in last:
         before, _, last = last.rpartition("####")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymformer.resources import resource
+from gymformer.resources import folder_or_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,17 +27,7 @@ def load_tokenizer(source: "str | Path | PreTrainedTokenizerBase") -> "PreTraine
         return source
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(_folder_or_id(source), trust_remote_code=False)
-
-
-def _folder_or_id(source: str | Path) -> str:
-    """A hub id reads "name" or "owner/name", and "models/reasoner" does too: what exists as a folder is one."""
-    try:
-        return str(resource(source))
-    except FileNotFoundError:
-        if isinstance(source, Path) or source.startswith(("models/", ".", "/", "~")):
-            raise
-        return source
+    return AutoTokenizer.from_pretrained(folder_or_id(source), trust_remote_code=False)
 
 
 class Codec:

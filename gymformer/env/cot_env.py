@@ -8,7 +8,7 @@ from gymformer.data.arithmetic import HELD_OUT_SHARE, Problem
 from gymformer.data.problems import Draw, ProblemPool, Split
 from gymformer.data.riddles import CheckedProblem
 from gymformer.env.chat import ChatFormat
-from gymformer.env.cot_format import ANSWER_CLOSE, SYSTEM_PROMPT, knows_the_format, parse_reply, solution
+from gymformer.env.cot_format import ANSWER_CLOSE, SYSTEM_PROMPT, knows_the_format, parse_reply, solution_ids
 from gymformer.env.token_env import RewardFn, TokenEnv
 from gymformer.rewards.answers import closeness, is_correct
 from gymformer.rewards.component import RewardComponent, RewardSum
@@ -115,7 +115,7 @@ class CoTEnv(TokenEnv):
         self.problem = _asked_for(options) or self.pool.draw(self.np_random, difficulty)
         messages = []
         for example in self._few_shot_examples(difficulty):
-            messages += [("user", self.codec.plain(example.question)), ("assistant", self.codec.trusted(solution(example)))]
+            messages += [("user", self.codec.plain(example.question)), ("assistant", solution_ids(example, self.codec))]
         return self.format.ids([*messages, ("user", self.codec.plain(self.problem.question))])
 
     def is_over(self, new: Sequence[int]) -> bool:

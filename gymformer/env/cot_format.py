@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gymformer.data.arithmetic import Problem
 from gymformer.env.codec import Codec
 
-__all__ = ["ANSWER_CLOSE", "SYSTEM_PROMPT", "TAGS", "Reply", "knows_the_format", "parse_reply", "solution"]
+__all__ = ["ANSWER_CLOSE", "SYSTEM_PROMPT", "TAGS", "Reply", "knows_the_format", "parse_reply", "solution", "solution_ids"]
 
 THINK, THINK_CLOSE, ANSWER, ANSWER_CLOSE = TAGS = ("<think>", "</think>", "<final_answer>", "</final_answer>")
 ANY_TAG = re.compile("|".join(TAGS))
@@ -58,8 +58,20 @@ def _is_well_formed(text: str) -> bool:
 
 def solution(problem: Problem) -> str:
     """The problem, solved in this format; its steps stand on lines of their own."""
-    thinking = "\n".join(problem.steps) or f"Step by step, this gives {problem.answer}."
-    return f"{THINK}{thinking}{THINK_CLOSE}{ANSWER}{problem.answer}{ANSWER_CLOSE}"
+    return f"{THINK}{_worked(problem)}{THINK_CLOSE}{ANSWER}{problem.answer}{ANSWER_CLOSE}"
+
+
+def solution_ids(problem: Problem, codec: Codec) -> list[int]:
+    """The ids of `solution(problem)`. Steps and answer, which a file may have given, bring no control token in."""
+    ids, tags = codec.trusted(solution(problem)), codec.trusted("".join(TAGS))
+    if [token for token in ids if token in codec.control] == [token for token in tags if token in codec.control]:
+        return ids
+    return [*codec.trusted(THINK), *codec.plain(_worked(problem)), *codec.trusted(THINK_CLOSE + ANSWER), *codec.plain(problem.answer),
+            *codec.trusted(ANSWER_CLOSE)]  # fmt: skip
+
+
+def _worked(problem: Problem) -> str:
+    return "\n".join(problem.steps) or f"Step by step, this gives {problem.answer}."
 
 
 def knows_the_format(codec: Codec) -> bool:

@@ -67,6 +67,9 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
             raise ValueError(f'at_limit={at_limit!r} is not known; use "truncate" or "terminate"')
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode={render_mode!r} is not one of {self.metadata['render_modes']}")
+        if reward_fn is not None and not callable(reward_fn):
+            raise TypeError(f"reward_fn is a {type(reward_fn).__name__}, but must be a function of the text, a RewardComponent or a RewardSum; "
+                            "several together: RewardSum([RewardComponent.of_text(name, function, weight), ...])")  # fmt: skip
         self.tokenizer = load_tokenizer(tokenizer)
         self.codec = Codec(self.tokenizer)
         self.ends = self.codec.eos  # tokens that end a text without being part of it

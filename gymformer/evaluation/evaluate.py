@@ -59,12 +59,7 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
     if episodes < 1:
         raise ValueError(f"episodes={episodes}; at least 1 is needed")
     if env is None:
-        if agent.env_id is not None and ":" in agent.env_id:  # a folder from elsewhere must not have modules imported
-            raise ValueError(f"this agent's environment is registered by a module that would be imported; name it yourself: "
-                             f"evaluate(agent, {agent.env_id!r})")  # fmt: skip
-        env, env_kwargs = agent.env_id, agent.env_kwargs if env_kwargs is None else env_kwargs
-    if env is None:
-        raise ValueError("this agent does not know its environment; name it: evaluate(agent, env)")
+        env, env_kwargs = _of_training(agent, env_kwargs, "evaluate")
     if agent.reads_tokens:
         segments = play_tokens(agent, env, episodes=episodes, greedy=greedy, seed=seed, num_envs=num_envs, env_kwargs=env_kwargs,
                                max_timesteps=max_timesteps)  # fmt: skip
@@ -85,9 +80,7 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
     env None: the one that the agent was trained in. The same seed asks the same questions, whatever the agent answers.
     """
     if env is None:
-        env, env_kwargs = agent.env_id, agent.env_kwargs if env_kwargs is None else env_kwargs
-    if env is None:
-        raise ValueError("this agent does not know its environment; name it: play_tokens(agent, env)")
+        env, env_kwargs = _of_training(agent, env_kwargs, "play_tokens")
     source: EnvSource = env
     if getattr(agent.actor, "has_tokenizer", False):
         source, env_kwargs = for_language_model(env, env_kwargs, agent.actor.tokenizer, context=agent.actor.context)  # type: ignore[attr-defined]
@@ -104,6 +97,16 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
     finally:
         if not isinstance(env, gym.Env):
             envs.close()
+
+
+def _of_training(agent: TrainedAgent, env_kwargs: dict[str, Any] | None, caller: str) -> tuple[str, dict[str, Any]]:
+    """The id of the environment that the agent was trained in, and its arguments where none are given."""
+    if agent.env_id is None:
+        raise ValueError(f"this agent does not know its environment; name it: {caller}(agent, env)")
+    if ":" in agent.env_id:  # a folder from elsewhere must not have modules imported
+        raise ValueError(f"this agent's environment is registered by a module that would be imported; name it yourself: "
+                         f"{caller}(agent, {agent.env_id!r})")  # fmt: skip
+    return agent.env_id, agent.env_kwargs if env_kwargs is None else env_kwargs
 
 
 def _play(agent: TrainedAgent, env: EnvSource, episodes: int, greedy: bool, seed: int, num_envs: int | None,

@@ -15,8 +15,8 @@ from transformers.utils import logging
 from gymformer.device import resolve_device
 from gymformer.files import replaced_folder, write_file
 from gymformer.lm.rows import RowFormat, Template
-from gymformer.pretrained import found, fuse_activations, has_tokenizer_files, no_bars, no_dropout
-from gymformer.resources import resource
+from gymformer.pretrained import fuse_activations, has_tokenizer_files, no_bars, no_dropout
+from gymformer.resources import folder_or_id, resource
 
 __all__ = ["RewardModel", "as_batch", "preference_log_probs", "preference_loss"]
 
@@ -94,7 +94,7 @@ class RewardModel(nn.Module):
             raise ValueError(f'ending={ending!r} is not known; use "eos" or "none"')
         model = _classifier(model_name)
         if tokenizer is None and not isinstance(model_name, nn.Module) and has_tokenizer_files(model_name):
-            tokenizer = AutoTokenizer.from_pretrained(found(model_name))
+            tokenizer = AutoTokenizer.from_pretrained(folder_or_id(model_name))
         eos: Any = model.config.eos_token_id if tokenizer is None else tokenizer.eos_token_id
         end = (eos[0] if isinstance(eos, list) else eos) if ending == "eos" else None
         with torch.random.fork_rng(devices=[]):
@@ -308,8 +308,10 @@ def _classifier(model_name: str | Path | nn.Module) -> PreTrainedModel:
     try:
         with _quiet():
             if not isinstance(model_name, nn.Module):
-                _require_model(Path(found(model_name)))
-                return AutoModelForSequenceClassification.from_pretrained(found(model_name), num_labels=1, dtype=torch.float32)
+                _require_model(Path(folder_or_id(model_name)))
+                return AutoModelForSequenceClassification.from_pretrained(
+                    folder_or_id(model_name), num_labels=1, dtype=torch.float32
+                )
             lm: Any = model_name
             config = copy.deepcopy(lm.config)
             config.num_labels = 1

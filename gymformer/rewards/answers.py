@@ -28,6 +28,8 @@ COMMAND = re.compile(
 )
 EXPONENT = re.compile(r"\^\s*[-+]?(\{[^{}^]*\}|\([^()^]*\)|\\?\w+)(?!\s*\^)")  # not itself raised to a power
 WORD = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]{2,}")  # letters that no backslash makes a command
+# What a computer algebra system would read as a product or a quotient, and nobody else: 0x24c and "7 0 3" (0 to it), 1b2, 04:16.
+NO_FORMULA = re.compile(r"[a-zA-Z]\d|(?<![\d.])0\d*[a-zA-Z]|\d:\d|\d +\d|[a-zA-Z] +[a-zA-Z]", re.ASCII)
 ASSIGNMENT = re.compile(r"\s*(?:[a-zA-Z]|\\(?:theta|alpha|beta|gamma))(?:_\{?\w+\}?)?\s*=(?!=)")
 
 
@@ -36,9 +38,10 @@ def is_correct(answer: str, gold: str) -> bool:
 
     If `gold` is a number, `answer` must be one, written plainly (`plain_number`) and exactly equal: 18.0 is 18 and 3/4 is
     0.75, but neither 0.333 is 1/3 nor 6+2 is 8, or a policy would be paid for repeating the question. Otherwise equal are
-    texts that differ only in spaces and capitals, and formulas in LaTeX that math-verify finds equal (which needs the extra
-    "tasks"). Too long, too nested and too powerful formulas are wrong unread. A formula that the question already contains
-    counts as its answer, so use questions whose answer is not an equal formula.
+    texts that differ only in spaces and capitals (numerals of other bases, lists and times are texts), and formulas in LaTeX
+    that math-verify finds equal (which needs the extra "tasks"). Too long, too nested and too powerful formulas are wrong
+    unread. A formula that the question already contains counts as its answer, so use questions whose answer is not an equal
+    formula.
     """
     if not answer.strip() or not gold.strip() or len(answer) > max(LONGEST, 2 * len(gold)):
         return False
@@ -49,6 +52,8 @@ def is_correct(answer: str, gold: str) -> bool:
     if _bare(answer) == _bare(gold):
         return True
     answer, gold = (_right_side(text.replace("**", "^")) for text in (answer, gold))
+    if any(NO_FORMULA.search(_without_commands(text)) for text in (answer, gold)):
+        return False
     if not (_is_harmless(answer) and _is_harmless(gold)) or not _letters(answer) <= _letters(gold) | {"e", "i"}:
         return False
     return ("=" in gold or "=" not in answer) and _equal_formulas(answer, gold)  # math-verify reads 1 = √2 as √2
@@ -96,7 +101,11 @@ def _right_side(formula: str) -> str:
 
 
 def _letters(formula: str) -> set[str]:
-    return set(re.findall("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", formula)))
+    return set(re.findall("[a-zA-Z]", _without_commands(formula)))
+
+
+def _without_commands(formula: str) -> str:
+    return re.sub(r"\\[a-zA-Z]+", "\\\\", formula)
 
 
 def _is_harmless(formula: str) -> bool:

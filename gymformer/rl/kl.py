@@ -1,10 +1,12 @@
 """Staying close to a reference policy: a penalty beside the rewards."""
 
+import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gymformer.rl.batch import States, decision_index, legal_actions, parts, per_decision
 from gymformer.rl.networks import ActorNetwork
@@ -13,6 +15,7 @@ from gymformer.rl.segment import Segment
 __all__ = ["AdaptiveCoefficient", "KLPenalty", "kl_k3", "log_probs_and_entropy_of", "log_probs_of"]
 
 AT_ONCE = 2**25  # logits that are held at once, 128 MiB of float32
+SAMPLE = 4096  # numbers of a parameter by which it is known again
 
 
 @dataclass(slots=True)
@@ -42,6 +45,9 @@ class KLPenalty:
     """
 
     def __init__(self, reference: ActorNetwork, coefficient: float | AdaptiveCoefficient):
+        if not (isinstance(coefficient, AdaptiveCoefficient) or 0 <= coefficient < math.inf):
+            raise ValueError(f"the coefficient of the KL penalty is {coefficient}; it must be finite and not negative, or moving away from "
+                             "the reference would be paid for")  # fmt: skip
         self.reference, self.coefficient = reference, coefficient
         self.policy = reference.policy
 
@@ -67,12 +73,27 @@ class KLPenalty:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What an adaptive coefficient has become, as JSON holds it."""
-        return {"beta": self.beta}
+        """What an adaptive coefficient has become, and by what the reference is known again, as JSON holds it."""
+        return {"beta": self.beta, "reference": fingerprint(self.reference)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError where the reference is another one: the penalties would pull somewhere else."""
+        if state.get("reference", own := fingerprint(self.reference)) != own:
+            raise ValueError("the reference is not the one that this run began with; give the same one again. Where it is the actor as "
+                             'it was at first (reference="initial"), build the actor anew before resuming: one that has learned since '
+                             "is no reference")  # fmt: skip
         if isinstance(self.coefficient, AdaptiveCoefficient):
             self.coefficient.value = state["beta"]
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Tells networks apart by their parameters, of each of which at most `SAMPLE` numbers are looked at. (A reference that lies
+    in the actor itself, the model with its adapter off, has none, and cannot have changed.)"""
+    digest = hashlib.sha256()
+    for parameter in network.parameters():
+        numbers = parameter.detach().flatten()[:: max(1, parameter.numel() // SAMPLE)]
+        digest.update(numbers.double().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def kl_k3(log_ratio: Tensor) -> Tensor:

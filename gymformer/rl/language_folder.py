@@ -61,6 +61,8 @@ def load_language_agent(folder: Path, device: str | torch.device, critic: nn.Mod
         raise ValueError(f"{folder / 'agent.json'} describes nothing that can be built ({error}); the file was changed, copy the "
                          "folder again") from error  # fmt: skip
     match_tokens(actor, int(action_space.n))  # type: ignore[attr-defined]
+    if actor.has_tokenizer:
+        _ = actor.tokenizer  # now, for the folder may be gone when it is first asked for
     value = _load_critic(description["critic"], actor, folder) if critic is None else _given_critic(critic, folder)
     return TrainedAgent(actor.to(device), None if value is None else value.to(device), observation_space, action_space,
                         description["env"], description["env_kwargs"], description["max_timesteps"])  # fmt: skip

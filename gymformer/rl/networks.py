@@ -45,8 +45,10 @@ class ActorNetwork(nn.Module):
     def policy(self) -> ActionDistribution:
         """The distribution that its outputs stand for. Raises ValueError while the actor has met no action space."""
         if self.distribution is None:
-            raise ValueError("the actor has no action distribution yet; call match_actions(actor, env.action_space, "
-                             "observation_shape), or build it with MLPActorNetwork.for_spaces(env)")  # fmt: skip
+            raise ValueError("the actor has no action distribution yet; "
+                             + ("let it act first (collect), or call match_tokens(actor, envs.num_tokens)" if self.reads_tokens else
+                                "call match_actions(actor, env.action_space, observation_shape), or build it with "
+                                "MLPActorNetwork.for_spaces(env)"))  # fmt: skip
         return self.distribution
 
     @abstractmethod

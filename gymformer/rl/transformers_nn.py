@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gymformer.lm.decoding import KVReader, can_cache
-from gymformer.pretrained import found, fuse_activations, has_tokenizer_files, no_bars, no_dropout, with_lora
+from gymformer.pretrained import fuse_activations, has_tokenizer_files, no_bars, no_dropout, with_lora
+from gymformer.resources import folder_or_id
 from gymformer.rl.batch import States
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, RecomputeSession, Session, ValueHead, last_states
 
@@ -19,7 +20,7 @@ __all__ = ["LMActorNetwork", "LMCriticNetwork"]
 FEW_ROWS, LARGE = 48, 2**20  # rows, and numbers of a matrix, between which it should stand on the left
 
 Model = str | Path | nn.Module
-Dtype = Literal["float32", "bfloat16", "auto"]
+Dtype = Literal["float32", "bfloat16", "auto"] | torch.dtype
 
 
 class Trunk:
@@ -155,7 +156,9 @@ class LMActorNetwork(ActorNetwork):
                 raise ValueError(
                     "this actor was made of a ready module and has no tokenizer; give LMActorNetwork(model, tokenizer=...)"
                 )
-            self._tokenizer = AutoTokenizer.from_pretrained(found(self.model_name), trust_remote_code=self.trust_remote_code)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder_or_id(self.model_name), trust_remote_code=self.trust_remote_code
+            )
         return self._tokenizer
 
     @property
@@ -375,9 +378,11 @@ def reads_faster_from_the_left(matrix: Tensor, rows: int) -> bool:
 
 def load_lm(name: str | Path, dtype: Dtype = "float32", trust_remote_code: bool = False) -> PreTrainedModel:
     """The causal language model of a hub id or a folder, in eval mode."""
-    kind: Any = dtype if dtype == "auto" else getattr(torch, dtype)
+    kind: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if kind != "auto" and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+        raise ValueError(f'dtype={dtype!r} is not known; use "float32", "bfloat16" or "auto" (as the model was saved)')
     with no_bars():
-        return AutoModelForCausalLM.from_pretrained(found(name), dtype=kind, trust_remote_code=trust_remote_code).eval()
+        return AutoModelForCausalLM.from_pretrained(folder_or_id(name), dtype=kind, trust_remote_code=trust_remote_code).eval()
 
 
 def _deepcopy(network: Any, memo: dict[int, Any]) -> Any:

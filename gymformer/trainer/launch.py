@@ -27,6 +27,7 @@ from gymformer.files import write_file
 from gymformer.monitoring.progress import in_notebook
 from gymformer.rl.agent import TrainedAgent, load_agent
 from gymformer.rl.algorithm import Algorithm
+from gymformer.rl.networks import match_critic, match_tokens
 from gymformer.trainer.checkpoint import latest_checkpoint, load_checkpoint, part, unflatten
 from gymformer.trainer.distributed import SCRATCH, STOP_FILE, LostPeerError, portable
 from gymformer.trainer.interrupts import interruptible
@@ -176,15 +177,28 @@ def _result(arguments: dict[str, Any], returned: dict[str, Any]) -> TrainingResu
     networks: dict[str, nn.Module] = {name: arguments[name] for name in ("actor", "critic") if arguments[name] is not None}
     networks |= algorithm.networks() if isinstance(algorithm, Algorithm) else {}
     agent = load_agent(path, actor=networks.get("actor"), critic=networks.get("critic"))
-    _to_device(agent, arguments["device"])
     newest = latest_checkpoint(path / "checkpoints")
     if newest is not None:
         tensors, state = load_checkpoint(newest)
+        if agent.reads_tokens and networks:
+            agent = _in_given_modules(agent, networks, part(tensors, "agent"))
         if isinstance(algorithm, Algorithm):
             algorithm.load_state_dict(unflatten(part(tensors, "algorithm")))
         if state["curriculum"] is not None:
             arguments["curriculum"].load_state_dict(state["curriculum"])
+    _to_device(agent, arguments["device"])
     return TrainingResult(agent=agent, path=None if arguments["save_path"] is None else path, **returned)
+
+
+def _in_given_modules(agent: TrainedAgent, networks: dict[str, nn.Module], tensors: dict[str, torch.Tensor]) -> TrainedAgent:
+    """The agent with the caller's modules in place of the saved folder's, in which an adapter is merged. `tensors`: what was
+    learned, as a checkpoint holds it."""
+    policy: Any = match_tokens(networks.get("actor", agent.actor), int(agent.action_space.n))  # type: ignore[attr-defined]
+    value = match_critic(networks["critic"], (1,), torch.int64) if "critic" in networks else policy.value_head()
+    own = TrainedAgent(policy, value, agent.observation_space, agent.action_space, agent.env_id, agent.env_kwargs,
+                       agent.max_timesteps)  # fmt: skip
+    own.load_tensors(tensors, learned_only=True)
+    return own
 
 
 def _to_device(agent: TrainedAgent, device: str | torch.device) -> None:

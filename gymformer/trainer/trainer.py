@@ -137,6 +137,11 @@ def train_agent(
     Raises NonFiniteError when a reward, observation, loss or gradient is NaN or infinite, after saving what led there.
     """
     call = dict(locals())  # which other processes may have to repeat
+    for name, network in (("actor", actor), ("critic", critic), ("reference", reference)):
+        if not (network is None or isinstance(network, nn.Module) or (name == "reference" and network == "initial")):
+            made = "LMCriticNetwork" if name == "critic" else "LMActorNetwork"
+            raise TypeError(f"{name}={network!r} is no network; give a torch module, such as {made}(model_name)"
+                            + (', or "initial"' if name == "reference" else ""))  # fmt: skip
     for name, value in (("max_episodes", max_episodes), ("total_timesteps", total_timesteps), ("rollout_steps", rollout_steps),
                         ("eval_interval", eval_interval), ("num_envs", num_envs), ("max_timesteps", max_timesteps),
                         ("update_interval", update_interval), ("save_interval", save_interval), ("log_interval", log_interval),

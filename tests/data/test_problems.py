@@ -43,6 +43,20 @@ def test_numbers_become_text_and_gsm8ks_form_is_understood(write):
     ]
 
 
+def test_numbers_are_written_out_and_what_is_none_is_refused(write):
+    rows = [{"question": "Large?", "answer": 1e22}, {"question": "Small?", "answer": -1e-7}]
+    assert [p.answer for p in load_problems(write("far.json", json.dumps(rows)))] == ["1" + 22 * "0", "-0.0000001"]
+    for answer in ("NaN", "Infinity", "1e309"):
+        with pytest.raises(ValueError, match=r"row 1: its answer is (nan|inf), which is no number"):
+            load_problems(write("none.json", f'[{{"question": "What?", "answer": {answer}}}]'))
+
+
+def test_only_a_line_end_ends_a_row(write):
+    rows = [{"question": "One\u2028two\x85three?", "answer": "3"}] * 2
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert load_problems(write("lines.jsonl", text)) == [Problem("One\u2028two\x85three?", "3")] * 2
+
+
 def test_refused_rows_are_named_by_their_numbers(write):
     rows = ['{"question": "a", "answer": "b"}', "", '{"question": " ", "answer": "b"}', '{"question": "a"}', "[1]", "{oops",
             '{"question": "a", "answer": true}']  # fmt: skip

@@ -152,6 +152,13 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
         Copy(TOKENIZER, **arguments)
 
 
+def test_several_rewards_that_are_no_sum_are_refused_with_the_way_to_add_them():
+    with pytest.raises(
+        TypeError, match=r"reward_fn is a list, but must be a function of the text.*several together: RewardSum"
+    ):
+        Copy(TOKENIZER, reward_fn=[len, len])
+
+
 def test_ansi_shows_prompt_and_continuation_and_no_terminal_obeys_it():
     env = Copy(TOKENIZER, render_mode="ansi")
     env.reset(options={"word": "say\x1b[2J"})

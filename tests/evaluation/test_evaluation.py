@@ -4,9 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from gymformer import PPOConfig, evaluate, train_agent
-from gymformer.evaluation import play_episode, save_gif
+from gymformer import LMActorNetwork, PPOConfig, evaluate, train_agent
+from gymformer.evaluation import play_episode, play_tokens, save_gif
 from gymformer.evaluation.metrics import bootstrap_interval
+from gymformer.rl.agent import language_agent
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,12 @@ def test_an_episode_becomes_a_gif(agent, tmp_path, monkeypatch):
 def test_an_id_with_a_module_is_found_as_gymnasium_finds_it(agent):
     for env in ("gymnasium:CartPole-v1", "CartPole"):
         assert evaluate(agent, env, episodes=4, num_envs=2).threshold == 475
+
+
+@pytest.mark.parametrize("play", [evaluate, play_tokens])
+def test_a_module_that_an_agents_folder_names_is_not_imported_unasked(play, tmp_path, monkeypatch):
+    (tmp_path / "from_elsewhere.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    agent = language_agent(LMActorNetwork("models/reasoner"), "from_elsewhere:CoTEnv-v0")
+    with pytest.raises(ValueError, match=rf"name it yourself: {play.__name__}\(agent, 'from_elsewhere:CoTEnv-v0'\)"):
+        play(agent)

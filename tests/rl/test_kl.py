@@ -189,6 +189,15 @@ def test_its_state_is_kept_and_restored():
     assert fixed.beta == 0.3, "what was asked for in this call counts"
 
 
+def test_another_reference_than_at_first_is_noticed():
+    penalty, actor = KLPenalty(lm_actor(), 0.3), lm_actor()
+    penalty.load_state_dict(KLPenalty(actor, 0.3).state_dict())
+    with torch.no_grad():
+        next(actor.parameters()).mul_(1.001)
+    with pytest.raises(ValueError, match=r"not the one that this run began with.*build the actor anew before resuming"):
+        penalty.load_state_dict(KLPenalty(actor, 0.3).state_dict())
+
+
 @pytest.mark.parametrize("values", [{"value": 0.0}, {"target": -1.0}, {"horizon": 0.0}, {"value": math.nan}])
 def test_it_must_be_positive(values):
     with pytest.raises(ValueError, match="value, target and horizon must be greater than 0"):

@@ -1,6 +1,7 @@
 """A trained language agent acts, is saved as a folder of transformers, and comes back from it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,14 +9,14 @@ import torch
 from gymnasium import spaces
 from transformers import AutoModelForCausalLM
 
-from gymformer import evaluate, load_agent
+from gymformer import PPO, evaluate, load_agent
 from gymformer.evaluation.evaluate import play_tokens
-from gymformer.rl.agent import TrainedAgent
+from gymformer.rl.agent import TrainedAgent, language_agent
 from gymformer.rl.envs import make_envs
 from gymformer.rl.networks import match_critic, match_tokens
 from gymformer.rl.rollouts import collect
 from gymformer.rl.transformers_nn import LMActorNetwork, LMCriticNetwork
-from gymformer.testing import byte_tokenizer
+from gymformer.testing import byte_tokenizer, tiny_lm
 from tests.helpers import ppo_for
 from tests.language import ARCHITECTURES, TOKENS, Chatter, Counting, Table, lm_actor, randomize, sharp_lm
 
@@ -178,6 +179,19 @@ def test_modules_of_ones_own_are_passed_in(tmp_path):
     again = load_agent(folder, actor=Table(TOKENS, TOKENS, seed=5), critic=Table(TOKENS, 1, seed=5))
     assert logits(again.actor).equal(logits(actor))
     assert again.reads_tokens and again.value(ROW) == critic(torch.tensor([ROW])).item()
+
+
+def test_a_loaded_agent_needs_its_folder_no_more(tmp_path):
+    language_agent(LMActorNetwork("models/reasoner"), "CoTEnv-v0").save_pretrained(tmp_path / "agent")
+    agent = load_agent(tmp_path / "agent")
+    shutil.rmtree(tmp_path / "agent")
+    assert len(evaluate(agent, episodes=2).returns) == 2
+
+
+def test_an_actor_that_has_met_no_environment_says_how_it_can():
+    actor = LMActorNetwork(tiny_lm(TOKENS))
+    with pytest.raises(ValueError, match=r"let it act first \(collect\), or call match_tokens\(actor, envs.num_tokens\)"):
+        PPO(actor, actor.value_head())
 
 
 def test_a_critic_of_ones_own_beside_a_language_model(tmp_path):

@@ -206,6 +206,19 @@ def test_a_ready_module_has_no_tokenizer_unless_one_is_given():
     assert LMActorNetwork(tiny_lm(261), tokenizer=tokenizer).tokenizer is tokenizer
 
 
+def test_a_type_of_weights_has_a_name_or_is_one_of_torchs():
+    for dtype in ("bfloat16", torch.bfloat16):
+        assert LMActorNetwork("models/reasoner", dtype=dtype).lm.dtype == torch.bfloat16
+    for dtype in ("bf16", torch.int64):
+        with pytest.raises(ValueError, match='is not known; use "float32", "bfloat16" or "auto"'):
+            LMActorNetwork("models/reasoner", dtype=dtype)
+
+
+def test_a_model_that_is_not_there_is_not_looked_for_on_the_hub():
+    with pytest.raises(FileNotFoundError, match="models/reasonr was not found; looked for"):
+        LMActorNetwork("models/reasonr")
+
+
 def test_the_tokenizer_lies_beside_the_model_or_there_is_none(tmp_path):
     tiny_lm(261).save_pretrained(tmp_path)
     assert not LMActorNetwork(tmp_path).has_tokenizer

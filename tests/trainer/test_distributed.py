@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from gymformer import PPO, MLPActorNetwork, PPOConfig, evaluate, load_agent, train_agent
+from gymformer import PPO, LMActorNetwork, LMCriticNetwork, MLPActorNetwork, PPOConfig, evaluate, load_agent, train_agent
 from gymformer.monitoring.log import read_metrics
 from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.spaces import RunningMoments
@@ -204,6 +204,20 @@ def test_the_callers_actor_has_learned_and_the_agent_can_be_loaded(unbroken):
     assert torch.equal(torch.cat([p.detach().reshape(-1) for p in actor.parameters()]), updates[0][-1]["vectors"][0])
     loaded = load_agent(result.path)
     assert all(torch.equal(a, b) for a, b in zip(loaded.tensors().values(), result.agent.tensors().values(), strict=True))
+
+
+@pytest.mark.parametrize("critic", [None, "of its own"])
+def test_the_language_models_that_the_caller_gave_have_learned_too(critic):
+    """An adapter is still one afterwards, though the saved agent has it merged."""
+    actor = LMActorNetwork("models/reasoner", lora=2)
+    critic = LMCriticNetwork("models/reasoner") if critic else None
+    result = train_agent("CoTEnv-v0", actor, critic, PPOConfig(lr_actor=1e-3), env_kwargs={"max_generation": 8}, max_episodes=8,
+                         update_interval=8, save_path=None, **QUIET)  # fmt: skip
+    agent = result.agent
+    assert agent.actor is actor and (critic is None or agent.critic is critic)
+    learned = [p for name, p in actor.named_parameters() if "lora_B" in name]
+    assert learned and all(p.abs().sum() > 0 for p in learned), "peft begins with zeros"
+    assert agent.critic.head.weight.abs().sum() > 0, "and so does the head"
 
 
 def test_a_killed_process_costs_nothing_but_time(unbroken, witnesses, tmp_path, capfd):

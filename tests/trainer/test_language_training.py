@@ -248,6 +248,14 @@ def test_also_with(actor, critic, overrides, tmp_path):
         assert betas[0] == 0.1 and len(set(betas)) == len(betas)
 
 
+def test_an_actor_that_has_learned_since_is_no_reference_of_the_resumed_run(tmp_path):
+    actor, settings = small(), {"reference": "initial", "save_path": tmp_path, "ppo_config": PPOConfig(lr_actor=1e-2)}
+    quick(Chatter, actor, **settings)
+    with pytest.raises(ValueError, match="build the actor anew before resuming"):
+        quick(Chatter, actor, resume=True, max_episodes=20, **settings)
+    assert len(quick(Chatter, small(), resume=True, max_episodes=20, **settings)) == 20
+
+
 def test_a_checkpoint_of_an_adapter_holds_the_adapter_alone(tmp_path):
     import safetensors.torch
 
@@ -378,6 +386,19 @@ def test_a_model_folder_without_a_tokenizer_trains_in_an_environment_that_needs_
 def test_what_does_not_fit_is_refused_with_a_remedy(env, actor, overrides, match):
     with pytest.raises(ValueError, match=match):
         quick(env, actor(), **overrides)
+
+
+@pytest.mark.parametrize("name", ["actor", "critic", "reference"])
+def test_a_models_name_is_no_network(name):
+    settings = {"actor": small(), name: "models/reasoner"}
+    with pytest.raises(TypeError, match=f"{name}='models/reasoner' is no network; give a torch module, such as LM.*Network"):
+        train_agent(Chatter, **settings)
+
+
+@pytest.mark.parametrize("coefficient", [-0.1, float("nan"), float("inf")])
+def test_a_penalty_that_would_pay_is_refused(coefficient):
+    with pytest.raises(ValueError, match="must be finite and not negative"):
+        quick(Chatter, reference="initial", kl_coef=coefficient)
 
 
 def test_without_an_actor_a_token_environment_asks_for_one():
