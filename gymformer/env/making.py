@@ -26,19 +26,22 @@ def for_language_model(
     env_kwargs: dict[str, Any] | None,
     tokenizer: "PreTrainedTokenizerBase",
     *,
-    max_turn_tokens: int = MAX_TURN_TOKENS,
+    max_turn_tokens: int | None = None,
     context: int | None = None,
 ) -> tuple[Source, dict[str, Any]]:
     """The environment, and the arguments to make it with, as an actor with this tokenizer plays it.
 
     Where the environment's maker (an id's entry point, or the callable given) takes a `tokenizer`, and the arguments name
-    neither `tokenizer` nor `model_name`, it gets the actor's. An environment from texts to texts becomes one of tokens
-    (`TextToTokens` with `max_turn_tokens` and `context`). Any other is passed on unchanged. To see which it is, an id or a
-    callable is made once.
+    neither `tokenizer` nor `model_name`, it gets the actor's; where it takes a `model_name` alone, the name by which the actor's
+    was loaded. An environment from texts to texts becomes one of tokens (`TextToTokens` with `context` and `max_turn_tokens`;
+    None: 128, or a quarter of a context that is small, so that it holds several turns). Any other is passed on unchanged. To see
+    which it is, an id or a callable is made once.
 
     The arguments returned may hold the tokenizer: what is written to a file is what the user gave.
     """
     arguments = dict(env_kwargs or {})
+    if max_turn_tokens is None:
+        max_turn_tokens = MAX_TURN_TOKENS if context is None else max(1, min(MAX_TURN_TOKENS, context // 4))
     if isinstance(env, VectorEnv):
         return env, arguments
     if isinstance(env, gym.Env):
@@ -47,8 +50,10 @@ def for_language_model(
     maker, registered = _maker(_spec(env)) if isinstance(env, str) else (env, {})
     if maker is None:  # a vector version alone
         return env, arguments
-    if not {"tokenizer", "model_name"} & (arguments.keys() | registered.keys()) and "tokenizer" in _parameters(maker):
-        arguments["tokenizer"] = tokenizer
+    if not {"tokenizer", "model_name"} & (arguments.keys() | registered.keys()):
+        known = {"tokenizer": tokenizer, "model_name": tokenizer.name_or_path or None}
+        taken = next((name for name in known if name in _parameters(maker) and known[name] is not None), None)
+        arguments |= {} if taken is None else {taken: known[taken]}
     probe = _make(env, arguments)
     wraps = isinstance(probe, gym.Env) and is_text_env(probe)
     if isinstance(env, str):  # what a callable gave may be its only one

@@ -144,7 +144,12 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
             case RewardComponent() as component:
                 return component(info)
             case function:
-                return float(function(text))
+                reward = function(text)
+                if reward is None:
+                    raise TypeError(
+                        f"reward_fn gave None for the text {text[:60]!r}; it must return a number (is a return missing?)"
+                    )
+                return float(reward)
 
     def render(self) -> str | None:  # type: ignore[override]
         if self.render_mode == "html":

@@ -214,8 +214,9 @@ def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.M
         built_actor = match_actions(networks[0], action_space, encoder.shape).to(device)
         built_critic = match_critic(critics[0], encoder.shape).to(device) if critics else None
     else:
-        built_actor = match_tokens(networks[0], int(action_space.n)).to(device)  # type: ignore[attr-defined]
-        built_critic = match_critic(critics[0], (1,), torch.int64).to(device) if critics else None
+        num_tokens = int(action_space.n)  # type: ignore[attr-defined]
+        built_actor = match_tokens(networks[0], num_tokens).to(device)
+        built_critic = match_critic(critics[0], (1,), num_tokens).to(device) if critics else None
     agent = TrainedAgent(
         built_actor,
         built_critic,

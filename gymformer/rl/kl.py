@@ -41,15 +41,16 @@ class KLPenalty:
     """Writes the penalty -β (log π_old(a_t|s_t) - log π_ref(a_t|s_t)) beside each reward (arXiv:1909.08593, eq. 2).
 
     Its mean over decisions is -β times an estimate (k1) of KL(π_old || π_ref). The reference is never trained. `coefficient`
-    is β, or an AdaptiveCoefficient that follows the divergence.
+    is β, or an AdaptiveCoefficient that follows the divergence. `actor`, where it is in half precision: its log π is computed
+    anew, in one pass like the reference's, for a rollout's cached passes differ from that by more than a small divergence.
     """
 
-    def __init__(self, reference: ActorNetwork, coefficient: float | AdaptiveCoefficient):
+    def __init__(self, reference: ActorNetwork, coefficient: float | AdaptiveCoefficient, actor: ActorNetwork | None = None):
         if not (isinstance(coefficient, AdaptiveCoefficient) or 0 <= coefficient < math.inf):
             raise ValueError(f"the coefficient of the KL penalty is {coefficient}; it must be finite and not negative, or moving away from "
                              "the reference would be paid for")  # fmt: skip
         self.reference, self.coefficient = reference, coefficient
-        self.policy = reference.policy
+        self.policy, self.actor = reference.policy, actor
 
     @property
     def beta(self) -> float:
@@ -58,7 +59,7 @@ class KLPenalty:
     def __call__(self, segments: list[Segment]) -> dict[str, float]:
         """One pass of the reference over all decisions; returns what the divergence is and what it costs."""
         log_probs = log_probs_of(self.reference, segments).cpu()
-        log_ratio = per_decision(segments, "log_probs") - log_probs
+        log_ratio = self._own(segments) - log_probs
         beta, sums = self.beta, []
         for segment, kl in zip(segments, log_ratio.split([len(segment) for segment in segments]), strict=True):
             penalty = -beta * kl.numpy()
@@ -71,6 +72,12 @@ class KLPenalty:
             "kl_to_reference_k3": float(kl_k3(log_ratio).mean()),
             "kl_coefficient": beta,
         }
+
+    def _own(self, segments: list[Segment]) -> Tensor:
+        """(N,) log π_old of the decisions."""
+        if self.actor is None or self.actor.is_precise:
+            return per_decision(segments, "log_probs")
+        return log_probs_of(self.actor, segments).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """What an adaptive coefficient has become, and by what the reference is known again, as JSON holds it."""

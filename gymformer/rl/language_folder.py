@@ -91,7 +91,7 @@ def _save_critic(critic: CriticNetwork | None, folder: Path) -> str | None:
 
 def _given_critic(critic: nn.Module, folder: Path) -> CriticNetwork:
     """A critic that its owner built, with the tensors that were saved of it, if any were."""
-    value = match_critic(critic, (1,), torch.int64)
+    value = match_critic(critic, (1,), num_tokens=1)
     if (folder / "critic.safetensors").is_file():
         saved, own = safetensors.torch.load((folder / "critic.safetensors").read_bytes()), tensors_of(value)
         if {name: tensor.shape for name, tensor in saved.items()} != {name: tensor.shape for name, tensor in own.items()}:

@@ -42,6 +42,11 @@ class ActorNetwork(nn.Module):
         return next(self.parameters(), torch.empty(0)).device
 
     @property
+    def is_precise(self) -> bool:
+        """Its weights are float32 at least: what it says of a state twice differs by float32's rounding alone."""
+        return next(self.parameters(), torch.empty(0)).dtype in (torch.float32, torch.float64)
+
+    @property
     def policy(self) -> ActionDistribution:
         """The distribution that its outputs stand for. Raises ValueError while the actor has met no action space."""
         if self.distribution is None:
@@ -244,7 +249,7 @@ def match_tokens(actor: nn.Module, num_actions: int) -> ActorNetwork:
     """The actor of a token environment with `num_actions` tokens; any other module is wrapped. What it has beyond them (some
     models pad their vocabulary) is never sampled. Raises ValueError where it has fewer outputs, or cannot read tokens."""
     actor = actor if isinstance(actor, ActorNetwork) else Recompute(actor)
-    outputs = _probe(actor, (1,), "actor", torch.int64)
+    outputs = _probe(actor, (1,), "actor", 1)  # whether it has enough rows is told below, with the way round
     if outputs.ndim != 2 or len(outputs) != 2 or not outputs.is_floating_point():
         raise ValueError(f"the actor turned two rows of one token into outputs of shape {tuple(outputs.shape)} ({outputs.dtype}); "
                          "expected logits (2, number of tokens)")  # fmt: skip
@@ -259,11 +264,11 @@ def match_tokens(actor: nn.Module, num_actions: int) -> ActorNetwork:
     return actor
 
 
-def match_critic(critic: nn.Module, observation_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> CriticNetwork:
+def match_critic(critic: nn.Module, observation_shape: tuple[int, ...], num_tokens: int | None = None) -> CriticNetwork:
     """The critic, any other module wrapped. Raises ValueError where it does not give one value for each observation, or,
-    with observation_shape=(1,) and torch.int64, for each row of tokens."""
+    with observation_shape=(1,) and `num_tokens`, for each row of tokens below that."""
     critic = critic if isinstance(critic, CriticNetwork) else RecomputeCritic(critic)
-    values = _probe(critic, observation_shape, "critic", dtype)
+    values = _probe(critic, observation_shape, "critic", num_tokens)
     if values.shape != (2,):
         raise ValueError(f"the critic gave values of shape {tuple(values.shape)} for 2 observations; expected (2,)")
     return critic
@@ -276,11 +281,12 @@ def _signature(distribution: ActionDistribution) -> tuple:
 
 
 @torch.no_grad()
-def _probe(network: nn.Module, observation_shape: tuple[int, ...], name: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The network's outputs for two observations of zeros; of type int64, for two rows of tokens 0."""
+def _probe(network: nn.Module, observation_shape: tuple[int, ...], name: str, num_tokens: int | None = None) -> Tensor:
+    """The network's outputs for two observations of zeros; where it reads tokens, for two rows of the last of these."""
     device = network.device if isinstance(network, ActorNetwork) else next(network.parameters(), torch.empty(0)).device
-    zeros = torch.zeros((2, *observation_shape), device=device, dtype=dtype)
-    what = "rows of tokens" if dtype == torch.int64 else "observations"
+    dtype = torch.float32 if num_tokens is None else torch.int64
+    zeros = torch.full((2, *observation_shape), (num_tokens or 1) - 1, device=device, dtype=dtype)
+    what = "observations" if num_tokens is None else f"rows of tokens up to {num_tokens - 1}"
     training = [module for module in network.modules() if module.training]
     network.eval()  # a batch norm must not learn from the probe
     try:

@@ -150,7 +150,7 @@ class PPO(Algorithm):
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
         batch = PPOBatch(states[index], per_decision(segments, "actions", device), per_decision(segments, "log_probs", device),
                          advantages, advantages + values[index], values[index], legal)  # fmt: skip
-        return batch if self._is_exact() else replace(batch, log_probs=self._recomputed(batch))
+        return batch if self.actor.is_precise else replace(batch, log_probs=self._recomputed(batch))
 
     def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, float]:
         """One gradient step on  -L_clip - c_e · entropy + c_v · value loss, means over the minibatch's decisions; returns its
@@ -214,10 +214,6 @@ class PPO(Algorithm):
         for index in parts(states, self.micro_batch_size):
             values[index] = self.critic.evaluate(states[index])
         return values
-
-    def _is_exact(self) -> bool:
-        """The update computes the very log-probabilities of the rollout, to float32's rounding."""
-        return next(self.actor.parameters()).dtype in (torch.float32, torch.float64)
 
     def _recomputed(self, batch: PPOBatch) -> Tensor:
         """log π_old as the update's own pass computes it, (N,): in half precision a cached pass differs by more than the ratio

@@ -104,6 +104,7 @@ class Playing:
     length: int = 0  # decisions of the whole episode, earlier pieces included
     terminated: bool = False
     truncated: bool = False
+    filled_context: bool = False  # which ended it
 
     @property
     def over(self) -> bool:
@@ -162,6 +163,7 @@ class Playing:
         for the state that it reached."""
         if context is not None and len(self.tokens) >= context:
             del self.tokens[context:]
+            self.filled_context = not self.over
             self.truncated = not self.terminated
 
     def mask(self, num_tokens: int) -> np.ndarray | None:

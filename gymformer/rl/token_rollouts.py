@@ -1,6 +1,7 @@
 """Acting in token environments: B episodes grow side by side, and each token is read once."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -45,6 +46,11 @@ def collect_tokens(envs: TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
         ended += done
         if left.stopped:
             break
+    if any(one.filled_context for one in ended):
+        count = sum(one.filled_context for one in ended)
+        warnings.warn(f"{count} of {len(ended)} episodes of {envs.id} filled the actor's context of {actor.context} tokens and were cut there: "
+                      "truncated, before the environment paid for their ends. Shorten prompts or answers, or take a model with a "
+                      "longer context", stacklevel=2)  # fmt: skip
     for playing in cut:
         envs.playing[playing.index] = playing
     segments = [playing.segment(envs.num_tokens) for playing in ended + cut]

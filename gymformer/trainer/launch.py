@@ -193,8 +193,9 @@ def _result(arguments: dict[str, Any], returned: dict[str, Any]) -> TrainingResu
 def _in_given_modules(agent: TrainedAgent, networks: dict[str, nn.Module], tensors: dict[str, torch.Tensor]) -> TrainedAgent:
     """The agent with the caller's modules in place of the saved folder's, in which an adapter is merged. `tensors`: what was
     learned, as a checkpoint holds it."""
-    policy: Any = match_tokens(networks.get("actor", agent.actor), int(agent.action_space.n))  # type: ignore[attr-defined]
-    value = match_critic(networks["critic"], (1,), torch.int64) if "critic" in networks else policy.value_head()
+    num_tokens = int(agent.action_space.n)  # type: ignore[attr-defined]
+    policy: Any = match_tokens(networks.get("actor", agent.actor), num_tokens)
+    value = match_critic(networks["critic"], (1,), num_tokens) if "critic" in networks else policy.value_head()
     own = TrainedAgent(policy, value, agent.observation_space, agent.action_space, agent.env_id, agent.env_kwargs,
                        agent.max_timesteps)  # fmt: skip
     own.load_tensors(tensors, learned_only=True)

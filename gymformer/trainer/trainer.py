@@ -213,7 +213,7 @@ def train_agent(
                 frozen.distribution = policy.distribution  # of one temperature, or two equal models would seem to differ
             # A coefficient that follows the divergence is this run's own: the one given can start another.
             coefficient = copy.copy(kl_coef)
-            transforms = [KLPenalty(frozen.requires_grad_(False).eval(), coefficient), *transforms]
+            transforms = [KLPenalty(frozen.requires_grad_(False).eval(), coefficient, policy), *transforms]
         settings = {
             "env": envs.id, "seed": seed, "num_processes": ranks.count if ranks.count > 1 else None,
             "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
@@ -291,16 +291,32 @@ def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module
             raise ValueError(f"{envs.id} is a token environment ({envs.num_tokens} tokens), and needs a language model: "
                              "train_agent(..., actor=LMActorNetwork(model_name)), or any module that reads tokens (B, L)")  # fmt: skip
         policy = match_tokens(actor, envs.num_tokens)
+        _require_same_tokens(envs, policy)
         if critic is None and not hasattr(policy, "value_head"):
             raise ValueError("critic=None is a value head on a language model's trunk, but the actor is a module of your own; give a critic "
                              "too: any module that maps tokens (B, L) to values (B,)")  # fmt: skip
-        return policy, match_critic(policy.value_head() if critic is None else critic, (1,), torch.int64)  # type: ignore[operator]
+        return policy, match_critic(policy.value_head() if critic is None else critic, (1,), envs.num_tokens)  # type: ignore[operator]
     generator = _generator(seed, "networks")
     if actor is None:
         actor = MLPActorNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
     if critic is None:
         critic = MLPCriticNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
     return _matched_actor(actor, envs), match_critic(critic, envs.encoder.shape)
+
+
+def _require_same_tokens(envs: TokenEnvs, policy: ActorNetwork) -> None:
+    """Raises ValueError if the environment's tokenizer is another than the actor's: token 7 would mean one thing to the one and
+    something else to the other."""
+    own = getattr(envs.envs[0].unwrapped, "tokenizer", None)
+    if not hasattr(own, "get_vocab") or not getattr(policy, "has_tokenizer", False):
+        return
+    if own.get_vocab() != policy.tokenizer.get_vocab():  # type: ignore[union-attr]
+        theirs, its = (
+            getattr(own, "name_or_path", "") or "a tokenizer of its own",
+            getattr(policy, "model_name", None) or "another",
+        )
+        raise ValueError(f"{envs.id} speaks the tokens of {theirs}, and the actor those of {its}; leave model_name out of env_kwargs, and "
+                         "the environment takes the actor's, or give LMActorNetwork(..., tokenizer=...) the environment's")  # fmt: skip
 
 
 def _num_envs(env: EnvSource, actor: nn.Module | None, max_episodes: int | None, update_interval: int) -> int:

@@ -133,7 +133,7 @@ def test_the_expected_gradient_is_that_of_reward_minus_beta_times_the_divergence
     expected = [(objective(start + e) - objective(start - e)) / 2e-5 for e in step]
 
     actor, reference = table([start.tolist()] * 3), table([log_reference.tolist()] * 3)
-    critic = match_critic(Table(3, 1, scale=0.0), (1,), torch.int64)
+    critic = match_critic(Table(3, 1, scale=0.0), (1,), num_tokens=1)
     ppo = ppo_for(actor, critic, normalize_advantages=False, max_grad_norm=None, minibatch_size=-1, gamma=1.0)
     segments = [
         Segment([np.array([0, action])], np.array([action]), np.array([start[action]], np.float32), np.array([pays[action]]), True,

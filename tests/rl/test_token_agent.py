@@ -172,7 +172,7 @@ def test_a_changed_description_is_refused(change, match, tmp_path):
 
 
 def test_modules_of_ones_own_are_passed_in(tmp_path):
-    actor, critic = match_tokens(Table(TOKENS, TOKENS), TOKENS), match_critic(Table(TOKENS, 1), (1,), torch.int64)
+    actor, critic = match_tokens(Table(TOKENS, TOKENS), TOKENS), match_critic(Table(TOKENS, 1), (1,), num_tokens=1)
     folder = agent_of(actor, critic).save_pretrained(tmp_path / "agent")
     with pytest.raises(ValueError, match=r"the actor in .* is a module of your own \(Table\)"):
         load_agent(folder)
@@ -195,7 +195,7 @@ def test_an_actor_that_has_met_no_environment_says_how_it_can():
 
 
 def test_a_critic_of_ones_own_beside_a_language_model(tmp_path):
-    critic = match_critic(Table(TOKENS, 1), (1,), torch.int64)
+    critic = match_critic(Table(TOKENS, 1), (1,), num_tokens=1)
     folder = agent_of(lm_actor(), critic).save_pretrained(tmp_path / "agent")
     with pytest.raises(ValueError, match="is a module of your own"):
         load_agent(folder)

@@ -375,7 +375,7 @@ def test_a_policy_that_is_paid_for_it_learns_to_stop():
 
 def test_a_module_of_ones_own_that_reads_tokens_learns(generator):
     actor = match_tokens(Table(4, 4, scale=0.1), 4)
-    ppo = ppo_for(actor, match_critic(Table(4, 1, scale=0.0), (1,), torch.int64), lr_actor=1e-1, minibatch_size=-1)
+    ppo = ppo_for(actor, match_critic(Table(4, 1, scale=0.0), (1,), num_tokens=1), lr_actor=1e-1, minibatch_size=-1)
     for _ in range(20):
         ppo.update(collect(make_envs(TokenBandit, 32), actor, episodes=32, generator=generator))
     assert torch.softmax(actor(torch.tensor([[0]])), -1)[0, 2] > 0.9

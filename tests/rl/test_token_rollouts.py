@@ -253,7 +253,7 @@ class Position(nn.Module):
 def test_the_value_of_a_state_is_read_before_the_action_token(generator):
     """V(s_0) stands at the prompt's last token: with a prompt of two, 1, then 2, 3, ..."""
     envs = make_envs(lambda: Counting(4), 2)
-    critic = match_critic(Position(), (1,), torch.int64)
+    critic = match_critic(Position(), (1,), num_tokens=1)
     ppo = ppo_for(table_actor(4), critic)
     segments = collect(envs, ppo.actor, episodes=2, generator=generator)
     assert ppo.prepare(segments).values.tolist() == [1.0, 2.0, 3.0, 4.0] * 2
@@ -283,7 +283,7 @@ def test_the_value_of_the_rollouts_own_pass_is_read_before_the_action_token(gene
 def test_an_episode_that_outgrows_the_context_is_cut_and_bootstrapped(own_critic, generator):
     """Context 10, prompt 2: eight decisions, and the state after the last is the last that can be read."""
     actor, head = with_value_head(lm_actor(num_tokens=4, model={"context": 10}))
-    critic = match_critic(Position(), (1,), torch.int64) if own_critic else head
+    critic = match_critic(Position(), (1,), num_tokens=1) if own_critic else head
     segments = collect(make_envs(lambda: Counting(1000), 3), actor, episodes=3, generator=generator, critic=critic)
     ppo = ppo_for(actor, critic, gamma=1.0, lam=0.0)
     for segment in segments:
@@ -327,7 +327,7 @@ def test_max_timesteps_is_a_truncation_and_bootstraps(value_head, generator):
 def constant_reward_value(terminates: bool, steps: int | None) -> float:
     """V of the only state of an environment that pays 1 for ever, learned by PPO with γ = 0.9 from episodes of 8 steps."""
     envs = make_envs(lambda: Counting(8, terminates, blind=True), 4)
-    critic = match_critic(Table(4, 1, scale=0.0), (1,), torch.int64)
+    critic = match_critic(Table(4, 1, scale=0.0), (1,), num_tokens=1)
     ppo = ppo_for(table_actor(4), critic, gamma=0.9, lam=1.0 if terminates else 0.95, lr_critic=1e-1, minibatch_size=-1,
                   update_epochs=10)  # fmt: skip
     generator = torch.Generator().manual_seed(0)

@@ -188,7 +188,7 @@ def test_what_cannot_read_tokens_or_vectors_is_refused():
     with pytest.raises(ValueError, match="the actor turned two rows of one token into outputs of shape"):
         match_tokens(nn.Flatten(0), 5)
     with pytest.raises(ValueError, match="the critic cannot read a batch of rows of tokens"):
-        match_critic(nn.Linear(4, 1), (1,), torch.int64)
+        match_critic(nn.Linear(4, 1), (1,), num_tokens=1)
     with pytest.raises(ValueError, match=r"the actor cannot read a batch of observations of shape \(4,\)"):
         match_actions(LMActorNetwork(tiny_lm(8)), spaces.Discrete(2), (4,))
     with pytest.raises(AssertionError, match="reads tokens, not vectors"):

@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 
 from gymformer import MLPActorNetwork, PPOConfig, evaluate, load_agent, train_agent
+from gymformer.env import TokenEnv
 from gymformer.monitoring.log import read_metrics
 from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.kl import AdaptiveCoefficient
@@ -436,3 +437,63 @@ def test_the_spaces_must_be_those_of_tokens():
         (TypeError, ValueError), match=r"cannot be turned into a fixed number|which a language model cannot read"
     ):
         quick(Floats, small(4))
+
+
+# --- what does not fit together ---------------------------------------------------------------------------------------
+
+
+def test_an_actor_with_another_tokenizer_than_the_environments_is_refused():
+    actor = LMActorNetwork(tiny_lm(400), tokenizer=byte_tokenizer())
+    with pytest.raises(
+        ValueError, match=r"CoTEnv-v0 speaks the tokens of .*reasoner, and the actor those of another; leave model_name out"
+    ):
+        train_agent("CoTEnv-v0", actor=actor, env_kwargs={"model_name": "models/reasoner"}, max_episodes=2, save_path=None)
+
+
+def test_a_critic_with_too_few_tokens_is_refused():
+    actor = LMActorNetwork(tiny_lm(261), tokenizer=byte_tokenizer())
+    with pytest.raises(ValueError, match=r"the critic cannot read a batch of rows of tokens up to 260"):
+        train_agent("CoTEnv-v0", actor=actor, critic=LMCriticNetwork(tiny_lm(200)), max_episodes=2, save_path=None)
+
+
+def test_episodes_that_fill_the_context_are_told():
+    actor = LMActorNetwork(tiny_lm(261, context=64), tokenizer=byte_tokenizer())
+    settings = {
+        "env_kwargs": {"n_few_shot_examples": 0, "system_prompt": ""},
+        "max_episodes": 2,
+        "save_path": None,
+        "progress": False,
+    }
+    with pytest.warns(
+        UserWarning, match=r"2 of 2 episodes of CoTEnv-v0 filled the actor's context of 64 tokens and were cut there"
+    ):
+        train_agent("CoTEnv-v0", actor=actor, **settings)
+
+
+def test_an_environment_that_takes_a_model_name_alone_gets_the_actors(tmp_path):
+    asked = []
+
+    class Named(TokenEnv):
+        def __init__(self, model_name):
+            asked.append(model_name)
+            super().__init__(model_name, max_generation=2)
+
+        def prompt(self, options):
+            return [5]
+
+        def is_over(self, new):
+            return False
+
+        def score(self, text):
+            return 0.0
+
+    train_agent(Named, actor=LMActorNetwork("models/reasoner"), max_episodes=2, save_path=None, progress=False, seed=0)
+    assert asked and all(str(name).endswith("models/reasoner") for name in asked)
+
+
+def test_in_half_precision_the_divergence_at_first_is_zero_too():
+    """Cached passes differ from whole ones by a hundredth of a nat; the reference is compared with a whole one."""
+    actor = LMActorNetwork(tiny_lm(261, "qwen2").bfloat16(), tokenizer=byte_tokenizer())
+    result = train_agent("CoTEnv-v0", actor=actor, reference="initial", max_episodes=8, save_path=None, progress=False, seed=0,
+                         env_kwargs={"max_generation": 16, "n_few_shot_examples": 0, "system_prompt": ""})  # fmt: skip
+    assert abs(result.metrics[0]["kl_to_reference"]) < 1e-5 and result.metrics[0]["kl_to_reference_k3"] < 1e-5
