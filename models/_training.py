@@ -3,13 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["Batch", "TrainingRecord", "train"]
+from models._tokenizer import ASSISTANT, END, PAD
+
+__all__ = ["Batch", "TrainingRecord", "as_batch", "batches", "loss_of", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,31 @@ class Batch:
 
     ids: Tensor  # (R, L) int64
     counts: Tensor  # (R, L) bool; never in column 0, which nothing precedes
+
+
+def as_batch(rows: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> Batch:
+    """Rows of tokens, of which those between an assistant's mark and the end of its turn count."""
+    start, end, pad = tokenizer.convert_tokens_to_ids([ASSISTANT, END, PAD])
+    ids = np.full((len(rows), max(map(len, rows))), pad)
+    for line, row in zip(ids, rows, strict=True):
+        line[: len(row)] = row
+    starts = np.cumsum(ids == start, 1) - (ids == start)  # before this token
+    ends = np.cumsum(ids == end, 1) - (ids == end)
+    return Batch(torch.from_numpy(ids), torch.from_numpy((ends == 2 * starts - 1) & (ids != pad)))
+
+
+def batches(draw: Callable[[], str], tokenizer: PreTrainedTokenizerFast, tokens: int) -> Iterator[list[Batch]]:
+    """Documents that `draw` gives, about `tokens` tokens of them at a time, in four parts of like length."""
+    waiting: list[list[int]] = []
+    while True:
+        rows: list[list[int]] = []
+        while sum(map(len, rows)) < tokens:
+            if not waiting:
+                waiting = tokenizer([draw() for _ in range(50)])["input_ids"]
+            rows.append(waiting.pop())
+        rows.sort(key=len)
+        cuts = [0, *(int(len(rows) * share) for share in (0.3, 0.6, 0.85)), len(rows)]
+        yield [as_batch(rows[a:b], tokenizer) for a, b in pairwise(cuts) if b > a]
 
 
 @dataclass(frozen=True, slots=True)

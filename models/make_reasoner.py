@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from gymformer.data.arithmetic import Problem, chain_sum, is_held_out
-from models._tokenizer import ASSISTANT, END, PAD, train_tokenizer
-from models._training import Batch, TrainingRecord, train
+from models._tokenizer import ASSISTANT, END, train_tokenizer
+from models._training import TrainingRecord, batches, train
 
 TAGS = ["<think>", "</think>", "<final_answer>", "</final_answer>"]
 VOCABULARY, CONTEXT = 300, 512
@@ -56,33 +55,6 @@ def document(rng: np.random.Generator, direct_share: float) -> str:
     return "".join(
         f"<|user|>{problem.question}{END}{ASSISTANT}{reply(problem, rng.random() >= direct_share)}{END}" for problem in problems
     )
-
-
-def as_batch(rows: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> Batch:
-    """Rows of tokens, of which those between an assistant's mark and the end of its turn count."""
-    start, end, pad = tokenizer.convert_tokens_to_ids([ASSISTANT, END, PAD])
-    ids = np.full((len(rows), max(map(len, rows))), pad)
-    for line, row in zip(ids, rows, strict=True):
-        line[: len(row)] = row
-    starts = np.cumsum(ids == start, 1) - (ids == start)  # before this token
-    ends = np.cumsum(ids == end, 1) - (ids == end)
-    return Batch(torch.from_numpy(ids), torch.from_numpy((ends == 2 * starts - 1) & (ids != pad)))
-
-
-def batches(
-    rng: np.random.Generator, tokenizer: PreTrainedTokenizerFast, direct_share: Callable[[], float]
-) -> Iterator[list[Batch]]:
-    """Documents of about TOKENS tokens, in four parts of like length."""
-    waiting: list[list[int]] = []
-    while True:
-        rows: list[list[int]] = []
-        while sum(map(len, rows)) < TOKENS:
-            if not waiting:
-                waiting = tokenizer([document(rng, direct_share()) for _ in range(50)])["input_ids"]
-            rows.append(waiting.pop())
-        rows.sort(key=len)
-        cuts = [0, *(int(len(rows) * share) for share in (0.3, 0.6, 0.85)), len(rows)]
-        yield [as_batch(rows[a:b], tokenizer) for a, b in pairwise(cuts) if b > a]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +140,9 @@ def make(seed: int, first: int = FIRST_PHASE, later: int = LATER_AT_MOST, cool_d
         if step % 50 == 0:
             log(f"step {step}: loss {loss:.3f}, {seconds:.0f} CPU s, greedy {evaluate(model, tokenizer, unseen)}")
 
-    return (
-        model,
-        tokenizer,
-        train(model, batches(np.random.default_rng([seed, 2]), tokenizer, lambda: direct[0]), rates(), report),
-    )
+    texts = np.random.default_rng([seed, 2])
+    documents = batches(lambda: document(texts, direct[0]), tokenizer, TOKENS)
+    return model, tokenizer, train(model, documents, rates(), report)
 
 
 CARD = """---

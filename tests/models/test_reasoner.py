@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gymformer.data.arithmetic import is_held_out
 from gymformer.resources import resource
 from models import make_reasoner
+from models._training import as_batch
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "models" / "reasoner"
@@ -65,7 +66,7 @@ def test_its_tokenizer_encodes_any_text_and_knows_the_format(loaded):
 def test_what_counts_is_what_an_assistant_says_and_its_end(loaded):
     _, tokenizer = loaded
     ids = tokenizer("<|user|>1?<|end|><|assistant|>2<|end|><|user|>3?<|end|><|assistant|>45<|end|>")["input_ids"]
-    batch = make_reasoner.as_batch([ids, ids[:6]], tokenizer)
+    batch = as_batch([ids, ids[:6]], tokenizer)
     assert tokenizer.decode(batch.ids[0][batch.counts[0]]) == "2<|end|>45<|end|>"
     assert not batch.counts[1][6:].any()
 
