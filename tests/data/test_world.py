@@ -69,7 +69,7 @@ def test_the_split_is_decided_by_the_subject_alone(kind):
         for _ in range(20):
             asked = request(rng, kind, held_out=side)
             assert asked.held_out == side == is_held_out(asked.subject)
-    drawn = [KINDS[kind].ask(rng).held_out for _ in range(600)]
+    drawn = [KINDS[kind].ask(rng).held_out for _ in range(400)]
     assert 0.05 < np.mean(drawn) < 0.16  # subjects come several times where they are few
 
 
