@@ -73,11 +73,12 @@ def evaluate(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int
 
 
 def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: int = 1, greedy: bool = False, seed: int = 0,
-                num_envs: int | None = None, env_kwargs: dict[str, Any] | None = None,
-                max_timesteps: int | None = None) -> list[Segment]:  # fmt: skip
+                num_envs: int | None = None, env_kwargs: dict[str, Any] | None = None, max_timesteps: int | None = None,
+                group_size: int = 1) -> list[Segment]:  # fmt: skip
     """Whole episodes of a token environment: their tokens, log-probabilities and rewards, and the last info of each.
 
-    env None: the one that the agent was trained in. The same seed asks the same questions, whatever the agent answers.
+    env None: the one that the agent was trained in. The same seed asks the same questions, whatever the agent answers; with
+    `group_size` each question is asked so often, in a row.
     """
     if env is None:
         env, env_kwargs = _of_training(agent, env_kwargs, "play_tokens")
@@ -92,6 +93,7 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
         assert isinstance(envs, TokenEnvs)
         generator = torch.Generator(agent.actor.device).manual_seed(derive_seed(seed, "actions"))
         envs.reset(derive_seed(seed, "episodes"))
+        envs.group_size = group_size
         with threads_for(agent.actor.device, agent.actor):
             return collect_tokens(envs, agent.actor, episodes=episodes, generator=generator, greedy=greedy)
     finally:
