@@ -1,0 +1,77 @@
+"""The known truth behind the preferences, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from data.make import ceiling, judged
+from gymformer.data.world.gold import descriptiveness, sentiment
+
+e = math.exp
+
+
+def test_a_bare_sentence_that_says_itself_again():
+    """No detail; of the 10 sequences of three words 4 occurred before: -6 · 0.4."""
+    assert descriptiveness("The market is nice in winter. The market is nice in winter.") == pytest.approx(-2.4)
+
+
+def test_two_adjectives():
+    assert descriptiveness("After a storm, the theatre is sleepy and quiet.") == pytest.approx(2 * (1 - e(-2 / 3)))
+
+
+def test_all_kinds_of_detail_count():
+    """Adjectives grey, icy, silky, bustling: 4; senses feel, icy, silky, smell: 4; Clara: 1 name; "last": 1 link."""
+    text = "The grey curtains feel icy and silky. A smell of old paper and roses hangs in the bustling air. At last, Clara goes home, tired and lonely."
+    adjectives, senses = 5, 4  # "lonely" is one of the world's moods too
+    expected = (
+        2 * (1 - e(-adjectives / 3))
+        + 1.5 * (1 - e(-senses / 2))
+        + 0.5 * (1 - e(-1))
+        + 0.5 * (1 - e(-1))
+        + 0.5 * math.tanh(20 / 6)
+    )
+    assert descriptiveness(text) == pytest.approx(expected)
+
+
+def test_a_broken_sentence_costs_two():
+    good, broken = "The park is fine in winter.", "The park is fime in winter."
+    assert descriptiveness(good) - descriptiveness(broken) == pytest.approx(2)
+
+
+def test_rambling_costs_with_the_square_of_what_is_too_long():
+    short = " ".join(f"It is {word}." for word in ("quiet", "peaceful", "calm"))
+    sentences = [f"I see the {thing}." for thing in ("boats", "nets", "gulls", "ropes", "stalls", "baskets", "apples", "lamps", "trees", "leaves",
+                                                    "birds", "ferns", "roses", "bees", "paths")]  # fmt: skip
+    text = short + " " + " ".join(sentences)
+    words = 9 + 60
+    threes = [tuple(w.strip(".").lower() for w in text.split()[i : i + 3]) for i in range(words - 2)]
+    repetition = (len(threes) - len(set(threes))) / len(threes)
+    expected = 2 * (1 - e(-1)) - 6 * repetition - (29 / 15) ** 2
+    assert descriptiveness(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "balance"),
+    [
+        ("The music was great.", 1),
+        ("The music was terrible.", -1),
+        ("The music was neither good nor bad.", -1 + 1),
+        ("I did not like it.", 0),
+        ("The music was disappointing, but I loved the acting.", -1 + 2),
+        ("I loved the ending. It was worth every penny.", 2),
+        ("I do not recommend it to anyone.", -1),
+        ("", 0),
+    ],
+)
+def test_the_sentiment_of_a_review(text, balance):
+    assert sentiment(text) == pytest.approx(math.tanh(balance / 2))
+
+
+def test_labels_follow_the_softmax_of_gold_over_noise():
+    """Gold 0, 1, 2 and noise 0.7: 30,000 labels; standard error of a share at most 0.003."""
+    gold = np.tile([0.0, 1.0, 2.0], (30_000, 1))
+    shares = np.bincount(judged(np.random.default_rng(0), gold, 0.7), minlength=3) / len(gold)
+    odds = np.exp(np.array([0, 1, 2]) / 0.7)
+    assert shares == pytest.approx(odds / odds.sum(), abs=0.012)
+    assert ceiling(gold, 0.7) == pytest.approx(odds[2] / odds.sum())
