@@ -191,10 +191,11 @@ def _language_models(settings: "Settings") -> dict[str, Any]:
     said = settings.choices()
     if not said:
         return {}
+    from gymformer.env.making import default_model
     from gymformer.rl.transformers_nn import LMActorNetwork, LMCriticNetwork
     from gymformer.trainer.trainer import DEFAULT_MODEL
 
-    name, critic = said.pop("model", DEFAULT_MODEL), said.pop("critic_model", None)
+    name, critic = said.pop("model", default_model(settings.env) or DEFAULT_MODEL), said.pop("critic_model", None)
     shared = {key: value for key, value in said.items() if key in ("lora", "dtype", "gradient_checkpointing")}
     networks = {"actor": LMActorNetwork(name, **said)}
     return networks if critic is None else networks | {"critic": LMCriticNetwork(critic, **shared)}

@@ -63,7 +63,7 @@ class Updates(Group):
     update_interval: PositiveInt | None = None  # after so many episodes. None: 100, of text 256
     rollout_steps: PositiveInt | None = None  # after so many steps in each environment, instead
     reference: Literal["initial"] | None = None  # initial: moving away from the actor as it was at first costs reward
-    kl_coef: NonNegativeFloat = 0.1  # so much for each nat of divergence from the reference
+    kl_coef: NonNegativeFloat | None = None  # so much for each nat of it. None: what the environment declares, or 0.1
 
 
 class Environments(Group):
@@ -89,7 +89,7 @@ class Networks(Group):
 class LanguageModel(Group):
     """The language model that acts where observations are tokens or texts."""
 
-    model: str | None = None  # a hub id or a folder. None: models/reasoner, in environments that speak any model's tokens
+    model: str | None = None  # a hub id or a folder. None: the one that comes along, in environments of our own
     critic_model: str | None = None  # a second model that judges. None: a value head on the one that acts
     lora: PositiveInt | None = None  # learn adapters of this rank instead of all weights
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"  # of the weights

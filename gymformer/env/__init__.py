@@ -4,6 +4,8 @@ from gymformer.env.chat import ChatFormat
 from gymformer.env.codec import load_tokenizer
 from gymformer.env.cot_env import CoTEnv
 from gymformer.env.making import for_language_model
+from gymformer.env.rlhf_env import RLHFEnv, create_vectorized_envs
+from gymformer.env.summarization_env import SummarizationEnv
 from gymformer.env.text_env import AnyText, TextEnv, is_text_env
 from gymformer.env.text_to_tokens import TextToTokens
 from gymformer.env.token_env import TokenEnv, is_token_env
@@ -12,9 +14,12 @@ __all__ = [
     "AnyText",
     "ChatFormat",
     "CoTEnv",
+    "RLHFEnv",
+    "SummarizationEnv",
     "TextEnv",
     "TextToTokens",
     "TokenEnv",
+    "create_vectorized_envs",
     "for_language_model",
     "is_text_env",
     "is_token_env",

@@ -61,6 +61,8 @@ class CoTEnv(TokenEnv):
         this format, and there are none; else 2 examples (fewer if there are not as many) and `SYSTEM_PROMPT`.
     """
 
+    default_model = MODEL
+
     def __init__(
         self,
         model_name: str | Path | None = None,

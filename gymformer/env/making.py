@@ -16,7 +16,7 @@ from gymformer.env.text_to_tokens import MAX_TURN_TOKENS, TextToTokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["for_language_model", "is_for_language"]
+__all__ = ["default_model", "for_language_model", "is_for_language"]
 
 Source = str | gym.Env | VectorEnv | Callable[..., gym.Env]
 
@@ -70,6 +70,14 @@ def is_for_language(env: Source) -> bool:
         return False
     maker = _maker(_spec(env))[0] if isinstance(env, str) else env
     return maker is not None and "tokenizer" in _parameters(maker)
+
+
+def default_model(env: Source) -> str | None:
+    """The model that comes along and knows what the environment asks for: `default_model` of its class, if it has one."""
+    if isinstance(env, VectorEnv):
+        return None
+    maker = env.unwrapped if isinstance(env, gym.Env) else _maker(_spec(env))[0] if isinstance(env, str) else env
+    return getattr(maker, "default_model", None)
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,16 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
     Action: `Discrete(V)`, a token id; V counts the tokenizer's tokens. A model's spare rows beyond them are refused.
     Observation: `Sequence(Discrete(V))`, a new tuple of the prompt's ids and of all actions so far.
     Reward: 0 until the end; there `reward_fn`, or else `score`, of the text that the actions wrote. `reward_fn` is a function
-        of that text, or a `RewardComponent` or `RewardSum` of the state: "prompt", "text", and all `facts`.
+        of that text, or a `RewardComponent` or `RewardSum` of the state: "prompt", "text", and all `facts`. With
+        `pays="token"` each token is paid what it added to the worth of the text so far, the first one all that there is: the
+        sum over an episode is the same.
     Episode end: `terminated` when `is_over` says so. After `max_generation` tokens without that, the text is cut: with
         `at_limit="truncate"` the step is `truncated` and pays nothing, as the text is not finished (a learner bootstraps its
         value); with "terminate" the limit is part of the task: the step is `terminated` and pays for the text as it stands.
         A further step raises ResetNeeded.
     Info: "prompt" and "text" at reset and at the end, "text" at every step (a character that lacks bytes waits), and `facts`.
+    Reset options: "score_later", True: the end of this episode pays 0, and its last info says "score_later". An environment that
+        can pay for many episodes at once declares so by a method `score_together`, and the rollout then asks for this.
     Rendering: "ansi", prompt and continuation; "html", the tokens in colours.
     """
 
@@ -59,8 +63,11 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         max_generation: int = 64,  # tokens
         at_limit: Literal["truncate", "terminate"] = "truncate",
         reward_fn: RewardFn | None = None,
+        pays: Literal["end", "token"] = "end",
         render_mode: str | None = None,
     ):
+        if pays not in ("end", "token"):
+            raise ValueError(f'pays={pays!r} is not known; use "end" or "token"')
         if max_generation < 1:
             raise ValueError(f"max_generation={max_generation}; a text has at least 1 token")
         if at_limit not in ("truncate", "terminate"):
@@ -74,6 +81,9 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         self.codec = Codec(self.tokenizer)
         self.ends = self.codec.eos  # tokens that end a text without being part of it
         self.max_generation, self.at_limit, self.reward_fn, self.render_mode = max_generation, at_limit, reward_fn, render_mode
+        self.pays = pays
+        self._paid = 0.0  # of the text's worth
+        self._scores_later = False
         self.action_space = spaces.Discrete(self.codec.size)
         self.observation_space = spaces.Sequence(spaces.Discrete(self.codec.size))
         self._prompt: tuple[int, ...] = ()
@@ -106,6 +116,7 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[int, ...], dict[str, Any]]:
         super().reset(seed=seed)
+        self._scores_later = bool((options or {}).get("score_later", False))
         self._prompt = tuple(self.prompt(options or {}))
         if not self._prompt:
             raise ValueError(f"{type(self).__name__}.prompt() gave no token, but a model needs one to read; begin with the "
@@ -113,7 +124,7 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         if not all(0 <= token < self.codec.size for token in self._prompt):
             raise ValueError(f"{type(self).__name__}.prompt() gave an id outside 0 to {self.codec.size - 1}: {self._prompt}; "
                              "encode it with the environment's own tokenizer")  # fmt: skip
-        self._new, self._running, self._playing = [], RunningText(self.codec), True
+        self._new, self._running, self._playing, self._paid = [], RunningText(self.codec), True, 0.0
         return self._prompt, {"prompt": self.codec.text(self._prompt), "text": "", **self.facts(None)}
 
     def step(self, action: int) -> tuple[tuple[int, ...], float, bool, bool, dict[str, Any]]:
@@ -126,13 +137,26 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         over = bool(self.is_over(self._new))
         at_limit = not over and len(self._new) >= self.max_generation
         if not (over or at_limit):
-            return observation, 0.0, False, False, {"text": self.text}
+            info = {"text": self.text}
+            return observation, self._growth(self.text) if self.pays == "token" else 0.0, False, False, info
         self._playing = False
         truncated = at_limit and self.at_limit == "truncate"
         text = self.codec.text_until(self._new, self.ends)
         info = {"prompt": self.codec.text(self._prompt), "text": text, **self.facts(text)}
-        reward = 0.0 if truncated else self._reward(text, info)
+        if self.pays == "token":
+            reward = self._growth(text, info)
+        elif self._scores_later and not truncated:
+            reward, info["score_later"] = 0.0, True
+        else:
+            reward = 0.0 if truncated else self._reward(text, info)
         return observation, reward, not truncated, truncated, info
+
+    def _growth(self, text: str, info: dict[str, Any] | None = None) -> float:
+        """What the text is worth beyond what was paid for it already."""
+        state = {"prompt": self.codec.text(self._prompt), "text": text, **self.facts(text)} if info is None else info
+        worth = self._reward(text, state)
+        growth, self._paid = worth - self._paid, worth
+        return growth
 
     def _reward(self, text: str, info: dict[str, Any]) -> float:
         match self.reward_fn:

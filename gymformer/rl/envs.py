@@ -268,6 +268,8 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "S
         if num_envs not in (1, env.num_envs):
             raise ValueError(f"num_envs={num_envs}, but the vector environment given holds {env.num_envs}; leave num_envs out")
         if reads_tokens(env.single_observation_space, env.single_action_space):
+            if isinstance(env, SyncVectorEnv):  # whose environments are stepped one after another anyway
+                return TokenEnvs([limit.applied(one) for one in env.envs], name_of(env))
             raise ValueError(f"{name_of(env)} is a vector of token environments, whose rows differ in length; give the id, or a callable "
                              f"that makes one, and num_envs={env.num_envs}: they are stepped one after another")  # fmt: skip
         return env

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,18 @@ from gymformer.rl.batch import States, decision_index, legal_actions, parts, per
 from gymformer.rl.networks import ActorNetwork
 from gymformer.rl.segment import Segment
 
-__all__ = ["AdaptiveCoefficient", "KLPenalty", "kl_k3", "log_probs_and_entropy_of", "log_probs_of"]
+__all__ = ["AdaptiveCoefficient", "DeclaresReference", "KLPenalty", "kl_k3", "log_probs_and_entropy_of", "log_probs_of"]
 
 AT_ONCE = 2**25  # logits that are held at once, 128 MiB of float32
 SAMPLE = 4096  # numbers of a parameter by which it is known again
+
+
+@runtime_checkable
+class DeclaresReference(Protocol):
+    """An environment that says which policy to stay close to; the training loop sees to it."""
+
+    reference: Any  # a model's folder or hub id; None: the actor as it is before training
+    kl_coef: float  # reward for a nat of divergence
 
 
 @dataclass(slots=True)

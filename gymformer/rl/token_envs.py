@@ -1,17 +1,21 @@
 """Token environments, and the episode in which each of them is."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.segment import Segment
 from gymformer.seeding import derive_seed
 
-__all__ = ["Playing", "TokenEnvs", "reads_tokens"]
+__all__ = ["Playing", "ScoresTogether", "TokenEnvs", "reads_tokens"]
+
+SCORE_LATER = "score_later"  # the reset option, and the key of the last info
 
 
 def reads_tokens(observation_space: gym.Space, action_space: gym.Space) -> bool:
@@ -21,6 +25,18 @@ def reads_tokens(observation_space: gym.Space, action_space: gym.Space) -> bool:
         and isinstance(observation_space, spaces.Sequence)
         and isinstance(observation_space.feature_space, spaces.Discrete)
     )
+
+
+@runtime_checkable
+class ScoresTogether(Protocol):
+    """An environment whose last reward is dear, and cheaper for many episodes at once (a reward model's score).
+
+    Reset with the option "score_later": True, it pays 0 for the end of an episode, and the last info has the key "score_later".
+    """
+
+    def score_together(self, infos: list[dict[str, Any]]) -> list[float]:
+        """What is paid for the ends of episodes, also of others of this kind, by their last infos; it may add to these."""
+        ...
 
 
 class TokenEnvs:
@@ -41,7 +57,10 @@ class TokenEnvs:
             )
         self.num_tokens = int(self.action_space.n)
         self.num_shown = int(self.observation_space.feature_space.n)  # type: ignore[attr-defined]  # the tokens it may show
+        self.judge = envs[0].unwrapped if all(isinstance(env.unwrapped, ScoresTogether) for env in envs) else None
         self.options: Callable[[], dict[str, Any]] = dict
+        self.group_size = 1  # so many episodes in a row are of one task: they share seed and options
+        self._options: dict[str, Any] = {}  # of the group that has begun
         self.seed: int | None = None  # none before the first reset
         self.episodes = 0  # the next one is reset with a seed derived from `seed` and this number
         self.playing: list[Playing | None] = [None] * self.num_envs  # an episode that a rollout of steps left unfinished
@@ -57,16 +76,38 @@ class TokenEnvs:
         if unfinished is not None:
             self.playing[index] = None
             return unfinished
-        seed = derive_seed(self.seed or 0, "episode", self.episodes)
+        group, member = divmod(self.episodes, self.group_size)
+        seed = derive_seed(self.seed or 0, "episode", group)
+        if member == 0:
+            self._options = self.options()
         self.episodes += 1
         env = self.envs[index]
-        observation, info = env.reset(seed=seed, options=self.options() or None)
+        options = self._options | ({} if self.judge is None else {SCORE_LATER: True})
+        observation, info = env.reset(seed=seed, options=options or None)
         playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"))
         playing.see(observation)
         if not playing.tokens:
             raise ValueError(f"{self.id} starts with no tokens at all, but a language model needs one to go on from; let the prompt "
                              "begin with a token that marks the beginning of a text")  # fmt: skip
         return playing
+
+    def settle(self, ended: "list[Playing]") -> None:
+        """The ends of these episodes are paid for, where that was put off, all at once."""
+        waiting = [playing for playing in ended if playing.info.get(SCORE_LATER)]
+        if not waiting:
+            return
+        assert isinstance(self.judge, ScoresTogether)
+        for playing, reward in zip(waiting, self.judge.score_together([one.info for one in waiting]), strict=True):
+            playing.info.pop(SCORE_LATER)
+            playing.rewards[-1] += float(reward)
+            playing.total += float(reward)
+
+    def require_finite(self, playing: "Playing") -> None:
+        """Raises NonFiniteError if the last reward is NaN or infinite."""
+        if not math.isfinite(playing.rewards[-1]):
+            raise NonFiniteError("reward", f"{self.id} gave the reward {playing.rewards[-1]} at decision {playing.length}; training "
+                                 "stopped because nothing can be learned from it. Mend the environment, or its reward_fn",
+                                 {"tokens": np.array(playing.tokens), "rewards": np.array(playing.rewards)})  # fmt: skip
 
     @property
     def episode_returns(self) -> np.ndarray:

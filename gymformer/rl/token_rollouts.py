@@ -43,6 +43,9 @@ def collect_tokens(envs: TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
             break
         wave = Wave(envs, actor, generator, critic if isinstance(critic, ValueHead) else None, greedy)
         done, cut = wave.play([envs.start(index) for index in range(count)], left, on_tick)
+        envs.settle(done)
+        for one in done:
+            envs.require_finite(one)
         ended += done
         if left.stopped:
             break
@@ -159,10 +162,7 @@ class Wave:
             slot.waits = len(slot.block) != 1
             if standing < read:
                 session.rewind(i, standing)
-            if not math.isfinite(one.rewards[-1]):
-                raise NonFiniteError("reward", f"{self.envs.id} gave the reward {one.rewards[-1]} at decision {one.length}; training "
-                                     "stopped because nothing can be learned from it. Mend the environment, or its reward_fn",
-                                     {"tokens": np.array(one.tokens), "rewards": np.array(one.rewards)})  # fmt: skip
+            self.envs.require_finite(one)
             one.cut_to(self.actor.context)
             if not one.over:
                 continue

@@ -28,7 +28,7 @@ from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
 from gymformer.rl.envs import Envs, EnvSource, Vectorization, make_envs, name_of
 from gymformer.rl.errors import NonFiniteError
-from gymformer.rl.kl import AdaptiveCoefficient, KLPenalty
+from gymformer.rl.kl import AdaptiveCoefficient, DeclaresReference, KLPenalty
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, match_critic, match_tokens
 from gymformer.rl.ppo import PPO, PPOConfig
 from gymformer.rl.rollouts import RewardNormalizer
@@ -42,6 +42,7 @@ from gymformer.trainer.run import Callback, Run, Transform
 __all__ = ["load_agent", "train_agent"]
 
 DEFAULT_MODEL = "models/reasoner"  # the actor of our language environments where none is given
+KL_COEF = 0.1  # reward for a nat of divergence from a reference, where nobody says
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in an object's repr; another one in every process
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -84,7 +85,7 @@ def train_agent(
     env_kwargs: dict[str, Any] | None = None,
     algorithm: str | type[Algorithm] | Algorithm = "ppo",
     reference: nn.Module | Literal["initial"] | None = None,
-    kl_coef: float | AdaptiveCoefficient = 0.1,
+    kl_coef: float | AdaptiveCoefficient | None = None,
     transforms: Sequence[Transform] = (),
     curriculum: Curriculum | None = None,
     eval_interval: int | None = None,
@@ -121,7 +122,8 @@ def train_agent(
     `callback(moment)` sees every step of every environment and stops training by returning False. `eval_interval`
     (episodes) evaluates on environments apart and keeps the best agent. `tracker`: "wandb", "tensorboard", or an object
     with start, log and finish. `reference` with `kl_coef` penalises divergence from a reference policy ("initial": the actor as
-    it is now), by a fixed amount or an AdaptiveCoefficient; `transforms` write penalties of your own. `progress`: None shows a
+    it is now), by a fixed amount (None: 0.1) or an AdaptiveCoefficient; an environment may declare both (`RLHFEnv` does), which holds
+    where nothing else is said (kl_coef=0 only measures the divergence); `transforms` write penalties of your own. `progress`: None shows a
     bar where someone can see it, True always, False prints nothing.
     `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
     `seed_globals` also seeds the global generators, for environments that ignore reset(seed=...), and restores them.
@@ -206,6 +208,7 @@ def train_agent(
         if ranks.count > 1:
             learner.together = SharedLearning(ranks)
             stack.callback(setattr, learner, "together", Algorithm.together)
+        reference, kl_coef = _declared(envs, reference, kl_coef, policy)
         if reference is not None:
             frozen = _matched_actor(_frozen(reference, policy).to(device), envs)
             ranks.copy_from_first([frozen])
@@ -272,12 +275,12 @@ def _for_language(env: EnvSource, env_kwargs: dict[str, Any] | None,
                   actor: nn.Module | None) -> tuple[nn.Module | None, EnvSource, dict[str, Any] | None]:  # fmt: skip
     """Actor, environment and arguments, where the actor is a language model or the environment is one of ours for such:
     the environment then speaks the actor's tokens. All others as they are."""
-    from gymformer.env.making import for_language_model, is_for_language
+    from gymformer.env.making import default_model, for_language_model, is_for_language
 
-    if actor is None and is_for_language(env):
+    if actor is None and (is_for_language(env) or default_model(env)):
         from gymformer.rl.transformers_nn import LMActorNetwork
 
-        actor = LMActorNetwork(DEFAULT_MODEL)
+        actor = LMActorNetwork(default_model(env) or DEFAULT_MODEL)
     if not getattr(actor, "has_tokenizer", False):
         return actor, env, env_kwargs
     return actor, *for_language_model(env, env_kwargs, actor.tokenizer, context=actor.context)  # type: ignore[union-attr]
@@ -336,6 +339,21 @@ def _matched_actor(actor: nn.Module, envs: Envs | TokenEnvs) -> ActorNetwork:
         raise ValueError(f"{envs.id} has observations {envs.observation_space}, which a language model cannot read; wrap it so that it "
                          "speaks (spaces.Text, or Sequence(Discrete) of tokens), or use an MLP (actor=None)")  # fmt: skip
     return match_actions(actor, envs.action_space, envs.encoder.shape)
+
+
+def _declared(envs: Envs | TokenEnvs, reference: nn.Module | Literal["initial"] | None, kl_coef: float | AdaptiveCoefficient | None,
+              policy: ActorNetwork) -> tuple[nn.Module | Literal["initial"] | None, float | AdaptiveCoefficient]:  # fmt: skip
+    """Reference and coefficient: those given, else those that the environment declares, else none and KL_COEF."""
+    env = envs.envs[0].unwrapped if isinstance(envs, TokenEnvs) else None
+    if isinstance(env, DeclaresReference):
+        kl_coef = env.kl_coef if kl_coef is None else kl_coef
+        if reference is None and env.reference in (None, getattr(policy, "model_name", None)):
+            reference = "initial"
+        elif reference is None:
+            from gymformer.rl.transformers_nn import LMActorNetwork
+
+            reference = LMActorNetwork(env.reference)
+    return reference, KL_COEF if kl_coef is None else kl_coef
 
 
 def _frozen(reference: nn.Module | Literal["initial"], policy: ActorNetwork) -> nn.Module:

@@ -1,5 +1,6 @@
 """Rollouts in token environments store what was read, what was chosen, and with which probability."""
 
+import contextlib
 import itertools
 import math
 import random
@@ -563,9 +564,17 @@ def test_token_environments_are_stepped_one_after_another(vectorization):
         make_envs(TokenBandit, 2, vectorization=vectorization)
 
 
-def test_a_vector_of_token_environments_is_refused_with_the_way_round():
-    vector = gym.vector.SyncVectorEnv([TokenBandit] * 3)
-    with pytest.raises(ValueError, match=r"a vector of token environments, .* a callable that makes one, and num_envs=3"):
+def test_the_environments_of_a_sync_vector_are_stepped_one_after_another():
+    envs = make_envs(gym.vector.SyncVectorEnv([TokenBandit] * 3))
+    assert isinstance(envs, TokenEnvs) and envs.num_envs == 3
+
+
+def test_a_vector_of_token_environments_in_processes_is_refused_with_the_way_round():
+    vector = gym.vector.AsyncVectorEnv([TokenBandit] * 3, shared_memory=False)
+    with (
+        contextlib.closing(vector),
+        pytest.raises(ValueError, match=r"a vector of token environments, .* a callable that makes one, and num_envs=3"),
+    ):
         make_envs(vector)
 
 
