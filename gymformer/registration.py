@@ -7,8 +7,6 @@ __all__ = ["ENVIRONMENTS", "register_environments"]
 # Where each lives; it is imported when it is made.
 ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
-    "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",
-    "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
 }
 
 

@@ -21,9 +21,11 @@ def test_two_adjectives():
 
 
 def test_all_kinds_of_detail_count():
-    """Adjectives grey, icy, silky, bustling: 4; senses feel, icy, silky, smell: 4; Clara: 1 name; "last": 1 link."""
-    text = "The grey curtains feel icy and silky. A smell of old paper and roses hangs in the bustling air. At last, Clara goes home, tired and lonely."
-    adjectives, senses = 5, 4  # "lonely" is one of the world's moods too
+    """Adjectives grey, icy, silky, bustling and lonely, which is one of the world's moods too; senses feel, icy, silky, smell;
+    a name, Clara; a link, "last"."""
+    text = ("The grey curtains feel icy and silky. A smell of old paper and roses hangs in the bustling air. "
+            "At last, Clara goes home, tired and lonely.")  # fmt: skip
+    adjectives, senses = 5, 4
     expected = (
         2 * (1 - e(-adjectives / 3))
         + 1.5 * (1 - e(-senses / 2))
@@ -41,8 +43,24 @@ def test_a_broken_sentence_costs_two():
 
 def test_rambling_costs_with_the_square_of_what_is_too_long():
     short = " ".join(f"It is {word}." for word in ("quiet", "peaceful", "calm"))
-    sentences = [f"I see the {thing}." for thing in ("boats", "nets", "gulls", "ropes", "stalls", "baskets", "apples", "lamps", "trees", "leaves",
-                                                    "birds", "ferns", "roses", "bees", "paths")]  # fmt: skip
+    things = [
+        "boats",
+        "nets",
+        "gulls",
+        "ropes",
+        "stalls",
+        "baskets",
+        "apples",
+        "lamps",
+        "trees",
+        "leaves",
+        "birds",
+        "ferns",
+        "roses",
+        "bees",
+        "paths",
+    ]
+    sentences = [f"I see the {thing}." for thing in things]
     text = short + " " + " ".join(sentences)
     words = 9 + 60
     threes = [tuple(w.strip(".").lower() for w in text.split()[i : i + 3]) for i in range(words - 2)]
