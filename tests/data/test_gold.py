@@ -43,23 +43,8 @@ def test_a_broken_sentence_costs_two():
 
 def test_rambling_costs_with_the_square_of_what_is_too_long():
     short = " ".join(f"It is {word}." for word in ("quiet", "peaceful", "calm"))
-    things = [
-        "boats",
-        "nets",
-        "gulls",
-        "ropes",
-        "stalls",
-        "baskets",
-        "apples",
-        "lamps",
-        "trees",
-        "leaves",
-        "birds",
-        "ferns",
-        "roses",
-        "bees",
-        "paths",
-    ]
+    things = ("boats", "nets", "gulls", "ropes", "stalls", "baskets", "apples", "lamps", "trees", "leaves", "birds", "ferns", "roses",
+              "bees", "paths")  # fmt: skip
     sentences = [f"I see the {thing}." for thing in things]
     text = short + " " + " ".join(sentences)
     words = 9 + 60
