@@ -18,6 +18,13 @@ from gymformer.resources import resource
 for name in ("models/README.md", "data/README.md"):
     assert resource(name).is_relative_to(Path(gymformer.__file__).parent), resource(name)
 assert preset("CartPole-v1")
+from transformers import AutoModelForCausalLM, AutoTokenizer
+for name in ("models/reasoner", "models/writer"):
+    folder = resource(name)
+    assert folder.is_relative_to(Path(gymformer.__file__).parent), folder
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer) and tokenizer.chat_template
+assert len(gymformer.train_agent("CoTEnv-v0", max_episodes=4, save_path=None, progress=False)) == 4
 print(gymformer.__file__)
 """
 
