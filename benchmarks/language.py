@@ -1,11 +1,12 @@
 """gymformer's PPO on language models beside TRL, `generate` and a loop by hand; benchmarks/README.md explains every figure.
 
-python benchmarks/language.py speed|memory|length|learning|all [--quick] [--only NAME ...] [--out FOLDER]
+python benchmarks/language.py speed|memory|length|learning|all [--quick] [--only NAME ...] [--setting NAME] [--out FOLDER]
 python benchmarks/language.py speed --device cuda    the same on a GPU, with larger models in bfloat16
 python benchmarks/language.py tables [--check]       write the README's tables from the results, or compare them
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ SETTINGS = {  # name -> who is measured with what
     "M": (["gymformer", "trl_ppo", "trl_grpo", "hand", "generate"], M),
     "M_bf16": (["gymformer", "hand"], M | {"dtype": "bfloat16"}),
 }
+ROUNDS = {"S": 5}  # of a setting; 3 where an iteration takes long
 GPU = PLAN | {"dtype": "bfloat16", "device": "cuda", "batch": 64, "warm_up": 2, "iterations": 4}
 GPU_SETTINGS = {
     "gpt2": (["gymformer", "trl_grpo", "hand", "generate"], GPU | {"shape": "M"}),
@@ -65,9 +67,14 @@ QUICK = {"tokens": 4, "iterations": 1}
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
-    """Whole iterations of everyone, and the product of matrices that the machine is measured with."""
-    result: dict[str, Any] = {"machine": machine((*PACKAGES, "transformers")), "settings": {}, "left_out": {}}
+    """Whole iterations of everyone, and the product of matrices that the machine is measured with. With --setting one setting
+    is measured, and takes its place among the results that are there."""
+    path = options.out / "language_speed.json"
+    there = json.loads(path.read_text()) if options.setting and path.is_file() else {"settings": {}, "left_out": {}}
+    result: dict[str, Any] = there | {"machine": machine((*PACKAGES, "transformers"))}
     for setting, (names, plan) in SETTINGS.items():
+        if options.setting not in (None, setting):
+            continue
         if plan["dtype"] == "bfloat16" and not has_bf16():
             why = f"this processor has no bfloat16 instructions ({', '.join(sorted(BF16_FLAGS))})"
             print(f"speed, {setting}, is left out: {why}", flush=True)
@@ -86,7 +93,8 @@ def measured(options: argparse.Namespace, names: list[str], plan: dict[str, Any]
     on_gpu = plan["device"] == "cuda"
     product = {"size": 8192, "repeats": 50} if on_gpu else {"size": 2048, "repeats": 10}
     asked["peak"] = lambda s: ask(sys.executable, "lang_peak.py", "peak", s | product)
-    return in_turn(1 if options.quick else 3, asked, plan | (QUICK if options.quick else {}), what)
+    rounds = 1 if options.quick else ROUNDS.get(plan["shape"], 3)
+    return in_turn(rounds, asked, plan | (QUICK if options.quick else {}), what)
 
 
 def gpu(options: argparse.Namespace) -> dict[str, Any]:
@@ -173,6 +181,7 @@ def main() -> int:
     parser.add_argument(
         "--device", choices=["cpu", "cuda"], default="cpu", help="speed: cuda measures a GPU's settings instead"
     )
+    parser.add_argument("--setting", choices=list(SETTINGS), help="speed: only this setting")
     parser.add_argument(
         "--out", type=Path, help="where the results go (benchmarks/results; with --quick or --only a folder git ignores)"
     )

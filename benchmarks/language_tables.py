@@ -66,7 +66,7 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
             settings: dict[str, Runs] = result["settings"]
             found = []
             for (setting, peer), bound in RATIOS.items():
-                runs = settings[setting]
+                runs = settings.get(setting, {})
                 figure = middle(ratios(runs["gymformer"], runs[peer])) if {"gymformer", peer} <= runs.keys() else nan
                 found.append(Target(f"speed, {setting}, gymformer / {NAMES[peer].partition(':')[0]}", figure, bound, True))
             if "M_bf16" in settings and "gymformer" in settings["M"]:
