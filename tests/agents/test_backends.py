@@ -218,6 +218,6 @@ def test_the_key_of_another_variable(httpserver, backend, monkeypatch):
 
 
 def test_a_key_does_not_travel_unencrypted(backend):
-    with pytest.raises(BackendAuthError, match="unencrypted to http://models.example/v1; use https") as caught:
+    with pytest.raises(BackendAuthError, match=r"unencrypted to http://models\.example/v1; use https") as caught:
         backend(base_url="http://models.example/v1")
     assert KEY not in str(caught.value)
