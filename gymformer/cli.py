@@ -73,8 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError(f"{name!r} is not a command; did you mean {', '.join(near)}? See gymformer --help")
     except SystemExit as end:  # --help of a command
         return int(end.code or 0)
-    except KeyboardInterrupt:
-        print("gymformer: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["gymformer: interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
         return 130
     except BrokenPipeError:  # `gymformer envs | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

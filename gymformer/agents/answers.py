@@ -26,11 +26,12 @@ def answer_schema(action_schema: Mapping[str, Any]) -> dict[str, Any]:
 def parse_answer(text: str, action_space: spaces.Discrete) -> dict[str, Any]:
     """{"reflection": str, "action": int}, of the first JSON object in `text`. Raises ValueError saying what is wrong with it.
 
+    What a model thought aloud before a </think> is no part of its answer.
     Nothing is guessed: "1", 1.0 and true are no actions, a second object is not looked at, other keys are not allowed.
     """
     if len(text) > LONGEST_ANSWER:
         raise ValueError(f"the answer has {len(text):,} characters; at most {LONGEST_ANSWER:,} are read")
-    start = text.find("{")
+    start = text.find("{", text.rfind("</think>") + 1)
     if start < 0:
         raise ValueError("there is no JSON object in the answer")
     try:

@@ -85,7 +85,7 @@ class Backend:
         self.attempts = 0  # requests that were sent
         key = self._secret = self._key()
         self._client = openai.OpenAI(
-            api_key=key or NO_KEY, base_url=self.base_url, max_retries=0, organization="", project="",
+            api_key=key or NO_KEY, base_url=self.base_url, max_retries=0,
             timeout=openai.Timeout(settings.timeout, connect=settings.connect_timeout),
             default_headers={"Accept-Encoding": "identity"},  # so that what is counted is what is read
             http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [self._stop_refusals]}))  # fmt: skip
@@ -204,11 +204,12 @@ class Backend:
         """Reads the beginning of a refusal and no more of it, however long it is."""
         if response.status_code < 300:
             return
-        said = b""
+        deadline, said = time.monotonic() + self.settings.connect_timeout, b""
         with _quiet():
-            for chunk in response.iter_bytes(4 * LONGEST_EXCERPT):
-                said = chunk
-                break
+            for chunk in response.iter_bytes():
+                said += chunk
+                if len(said) > 4 * LONGEST_EXCERPT or time.monotonic() > deadline:
+                    break
         response.close()
         text = " ".join(printable(self._without_key(said.decode("utf-8", "replace"))).split())
         raise _Refusal(response.status_code, text[:LONGEST_EXCERPT], _seconds(response.headers.get("retry-after")))

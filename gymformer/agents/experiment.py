@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -17,16 +18,20 @@ from gymformer.agents.answers import plain
 from gymformer.agents.journal import Journal
 from gymformer.agents.player import LLMAgent, RawOutput, get_env_definition
 from gymformer.agents.settings import EnvironmentSettings, ExperimentSettings, check_config, section_settings
+from gymformer.agents.window import Window
 from gymformer.env.rendering import printable
 from gymformer.files import read_json, safe_name, write_file, write_json
-from gymformer.pictures import Film
+from gymformer.pictures import Film, beside
 
 __all__ = ["Player", "get_env", "run_experiment", "run_experiments"]
 
 gym.register_envs(gymformer)
 JOURNAL = ".progress.jsonl"
 # What may change between an interruption and going on: it decides whether answers come, not which.
-MAY_CHANGE = {"agent": {"base_url", "api_key_env", "timeout", "connect_timeout", "max_retries"}, "experiment": {"verbose"}}
+MAY_CHANGE = {
+    "agent": {"base_url", "api_key_env", "timeout", "connect_timeout", "max_retries"},
+    "experiment": {"verbose", "window"},
+}
 LONGEST_SHOWN = 300  # characters of a reflection on the terminal
 
 
@@ -133,19 +138,16 @@ def _play_all(
     done = {record["run"]: record["done"] for record in journal.records if "done" in record}
     if len(done) >= experiment.num_runs:
         return [done[run] for run in range(experiment.num_runs)]
-    if experiment.save_gif:
+    draws = experiment.save_gif or experiment.window
+    if draws and not experiment.window:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen, and pygame looks for one
-    env = get_env(config["environment"], "rgb_array" if experiment.save_gif else None)
-    try:
-        player = _player(config["agent"], env)
-        try:
-            for run in range(experiment.num_runs):
-                if run not in done:
-                    done[run] = _play(env, player, run, experiment, folder, journal)
-        finally:
-            player.close()
-    finally:
-        env.close()
+    with ExitStack() as stack:
+        window = stack.enter_context(closing(Window(experiment.name))) if experiment.window else None
+        env = stack.enter_context(closing(get_env(config["environment"], "rgb_array" if draws else None)))
+        player = stack.enter_context(closing(_player(config["agent"], env)))
+        for run in range(experiment.num_runs):
+            if run not in done:
+                done[run] = _play(env, player, run, experiment, folder, journal, window)
     return [done[run] for run in range(experiment.num_runs)]
 
 
@@ -158,7 +160,13 @@ def _player(agent: dict[str, Any], env: gym.Env) -> Player:
 
 
 def _play(
-    env: gym.Env, player: Player, run: int, experiment: ExperimentSettings, folder: Path, journal: Journal
+    env: gym.Env,
+    player: Player,
+    run: int,
+    experiment: ExperimentSettings,
+    folder: Path,
+    journal: Journal,
+    window: Window | None,
 ) -> dict[str, Any]:
     """One episode: the answers that the journal has, then new ones. Writes its files, then closes it in the journal."""
     seed, stem = experiment.seed + run, folder / f"run_{run}_seed_{experiment.seed + run}"
@@ -168,7 +176,7 @@ def _play(
     observation, _ = env.reset(seed=seed)
     player.reset(seed=seed)
     outputs: dict[str, RawOutput] = {}
-    film, total = Film(), 0.0
+    film, total = _Pictures(env, experiment.save_gif, window), 0.0
     statistics: dict[str, int] = dict(earlier)
     for step in range(experiment.max_steps):
         seen = _fingerprint(observation)
@@ -185,10 +193,7 @@ def _play(
             if experiment.verbose:
                 print(f"run {run}, step {step}: {output['action']} ({_shown(output['reflection'])})", flush=True)
         outputs[str(step)] = output
-        if experiment.save_gif:
-            film.add(
-                _frame(env), f"step {step}, return {total:.4g}\naction {output['action']}\n\n{printable(output['reflection'])}"
-            )
+        film.add(f"step {step}, return {total:.4g}\naction {output['action']}\n\n{printable(output['reflection'])}")
         observation, reward, terminated, truncated, info = env.step(output["action"])
         total += float(reward)
         if terminated or truncated:
@@ -199,12 +204,32 @@ def _play(
     if success is None:
         success = env.get_wrapper_attr("is_success")(total, bool(terminated))
     write_json(stem.with_name(f"{stem.name}_raw_outputs.json"), outputs)
-    if experiment.save_gif:
-        film.add(_frame(env), f"the end, after {len(outputs)} steps\nreturn {total:.4g}")
-        film.save(stem.with_name(f"{stem.name}.gif"), experiment.gif_fps)
+    film.add(f"the end, after {len(outputs)} steps\nreturn {total:.4g}")
+    film.save(stem.with_name(f"{stem.name}.gif"), experiment.gif_fps)
     record = {"seed": seed, "reward": total, "steps": len(outputs), "success": success, "statistics": statistics}
     journal.write({"run": run, "done": record})
     return record
+
+
+class _Pictures:
+    """Of one run: what is on the screen and goes into the GIF, as far as they are wanted."""
+
+    def __init__(self, env: gym.Env, kept: bool, window: Window | None):
+        self.env, self.film, self.window = env, Film() if kept else None, window
+
+    def add(self, text: str) -> None:
+        """The environment as it is, beside the text."""
+        if self.film is None and self.window is None:
+            return
+        frame = _frame(self.env)
+        if self.film is not None:
+            self.film.add(frame, text)
+        if self.window is not None:
+            self.window.show(beside(frame, text))
+
+    def save(self, path: Path, fps: int) -> None:
+        if self.film is not None:
+            self.film.save(path, fps)
 
 
 def _results(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -223,7 +248,7 @@ def _fingerprint(observation: Any) -> str:
 def _frame(env: gym.Env) -> Any:
     frame = env.render()
     if frame is None or getattr(frame, "ndim", 0) != 3:
-        raise ValueError(f"{env.spec.id if env.spec else env} draws no pictures; say experiment.save_gif: false")
+        raise ValueError(f"{env.spec.id if env.spec else env} draws no pictures; say experiment.save_gif: false, and no window")
     return frame
 
 

@@ -94,6 +94,7 @@ class ExperimentSettings(Section):
     seed: NonNegativeInt = 0  # of the first run; the next has the next one
     save_gif: bool = True
     gif_fps: PositiveInt = 30
+    window: bool = False  # show the picture beside the reasoning on the screen, while they play
     num_runs: PositiveInt = 1
     max_steps: PositiveInt = 1000  # an episode is cut off after so many
     verbose: bool = True  # print what the model thinks and does

@@ -123,6 +123,19 @@ def test_a_trickle_ends_at_the_time_limit(httpserver, backend):
     assert time.monotonic() - began < 1
 
 
+def test_a_trickle_of_complaint_ends_too(httpserver, backend):
+    def drops():
+        for _ in range(30):
+            time.sleep(0.05)
+            yield b"no "
+
+    Script(httpserver, lambda request: Response(drops(), 400))
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable, match="status 400"):
+        ask(backend(connect_timeout=0.2))
+    assert time.monotonic() - began < 1
+
+
 def test_a_flood_ends_at_the_size_limit(httpserver, backend, waits):
     Script(httpserver, Response(b"x" * (LARGEST_BODY + 100_000)))
     with pytest.raises(BackendBadOutput, match="more than 1,000,000 bytes"):

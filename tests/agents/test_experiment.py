@@ -279,3 +279,39 @@ def test_an_endless_game_is_cut_off(httpserver, tmp_path):
     results = run_experiment(config_for(httpserver, tmp_path, "MiniGridEmptyLLM-v0", max_steps=3))
     assert results["total_steps"] == [3] and results["success_rate"] == 0
     assert gym.spec("MiniGridEmptyLLM-v0").max_episode_steps is None
+
+
+def test_picture_and_reasoning_are_shown_in_one_window(httpserver, tmp_path, monkeypatch):
+    import pygame
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    sizes = []
+    flip = pygame.display.flip
+    monkeypatch.setattr(pygame.display, "flip", lambda: (flip(), sizes.append(pygame.display.get_surface().get_size())))
+    Script(httpserver, answer(2))
+    config = config_for(httpserver, tmp_path, "FrozenLakeLLM-v1", window=True, max_steps=3)
+    run_experiment(config)
+    assert sizes == [(256 + 340, 300)] * 4
+    assert not list(tmp_path.rglob("*.gif"))
+
+
+def test_closing_the_window_stops_the_experiment_which_can_go_on(httpserver, tmp_path, monkeypatch):
+    import pygame
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    script = Script(httpserver, answer(2))
+    config = config_for(httpserver, tmp_path, "FrozenLakeLLM-v1", window=True, max_steps=3)
+    monkeypatch.setattr(pygame.event, "get", lambda kind: [1] if len(script.requests) == 2 else [])
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config)
+    config["experiment"]["window"] = False
+    assert run_experiment(config)["total_steps"] == [3]
+    assert len(script.requests) == 3
+
+
+def test_a_window_needs_a_screen(httpserver, tmp_path, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    Script(httpserver, answer(0))
+    with pytest.raises(RuntimeError, match=r"needs a screen.*experiment\.window: false"):
+        run_experiment(config_for(httpserver, tmp_path, window=True))

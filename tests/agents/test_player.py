@@ -122,7 +122,14 @@ GOOD = '{"reflection": "r", "action": 1}'
 
 
 @pytest.mark.parametrize(
-    "text", [GOOD, f"```json\n{GOOD}\n```", f"Well: {GOOD} {answer(0)}", '{"action": 1, "reflection": "r"}']
+    "text",
+    [
+        GOOD,
+        f"```json\n{GOOD}\n```",
+        f"Well: {GOOD} {answer(0)}",
+        f"<think>a set {{1, 2}}</think>{GOOD}",
+        '{"action": 1, "reflection": "r"}',
+    ],
 )
 def test_the_first_object_is_the_answer(text):
     assert parse_answer(text, spaces.Discrete(2)) == {"reflection": "r", "action": 1}
