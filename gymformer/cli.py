@@ -43,6 +43,7 @@ examples:
   gymformer reward MODEL DATA OUTPUT --dry-run      what a reward model's training would take
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
   gymformer play runs/CartPole-v1/... --gif it.gif  watch it
+  gymformer play configs/blackjack.yaml             a language model behind HTTP plays
 """
 GIF_FPS = 25  # frames a second; more only make the file larger
 FALLBACK_LIMIT = 1000  # steps of an episode where the environment itself sets no limit: train_agent's default
@@ -72,8 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError(f"{name!r} is not a command; did you mean {', '.join(near)}? See gymformer --help")
     except SystemExit as end:  # --help of a command
         return int(end.code or 0)
-    except KeyboardInterrupt:
-        print("gymformer: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["gymformer: interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
         return 130
     except BrokenPipeError:  # `gymformer envs | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -245,8 +246,10 @@ def evaluate(args: list[str]) -> int:
 
 
 def play(args: list[str]) -> int:
-    """watch a saved agent play, in a GIF or in a window"""
+    """watch a saved agent play, in a GIF or in a window; or a language model behind HTTP"""
     options = _parse("play", args)
+    if options.path.suffix in (".yaml", ".yml"):
+        return _play_experiment(options.path, args)
     if options.episodes < 1:
         raise UsageError(f"--episodes {options.episodes}; at least 1 is needed")
     if options.human and options.gif is not None:
@@ -260,6 +263,20 @@ def play(args: list[str]) -> int:
         raise UsageError(f"--html shows tokens, and {env_id} is played without any; --gif writes a picture")
     mode = "human" if options.human else "rgb_array"
     return _play(agent, _make_for(agent, options.path, env_id, env_kwargs, mode), env_id, options)
+
+
+def _play_experiment(path: Path, args: list[str]) -> int:
+    """Plays what a configuration file describes."""
+    from gymformer.agents import parse_config, results_table, run_experiment
+
+    if said := _flags(args):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(said))
+        raise UsageError(f"{path} describes a whole experiment, and {flags} would change it; write it into the file")
+    config = parse_config(path)
+    run_experiment(config)
+    table = results_table(config["experiment"]["parent"])
+    print(f"the table of all experiments is {table.save(config['experiment']['parent'])[0]}")
+    return 0
 
 
 def _play_in_words(agent: "TrainedAgent", env_id: str, env_kwargs: dict[str, Any] | None, options: Any) -> int:

@@ -184,7 +184,7 @@ class EvalOptions:
       gymformer eval agent --env CartPole-v1 --episodes 1000 --greedy --json
     """
 
-    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent
+    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent; or a YAML file
     env: str | None = None  # another environment than the one it was trained in, of the same spaces
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8
     episodes: int = EPISODES  # how many
@@ -199,14 +199,18 @@ class PlayOptions:
 
     Of a language model the words are printed; --html writes every token with its probability, reward, value and advantage.
 
+    Where PATH is a YAML file, it describes an experiment: a language model behind HTTP plays, and a folder keeps all it said
+    and got. After an interruption the same command goes on. No other option goes with it (see gymformer/agents/README.md).
+
     examples:
       gymformer play runs/CartPole-v1/20260101-120000-seed0
       gymformer play runs/CoTEnv-v0/20260101-120000-seed0 --episodes 5 --html trace.html
       gymformer play agent --gif pictures/agent.gif --greedy --episodes 3
       gymformer play agent --human
+      gymformer play configs/blackjack.yaml
     """
 
-    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent
+    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent; or a YAML file
     env: str | None = None  # another environment than the one it was trained in, of the same spaces
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8
     gif: Path | None = None  # the file to write. None: ENV-seedSEED.gif in the current folder

@@ -2,17 +2,26 @@
 
 import gymnasium as gym
 
-__all__ = ["ENVIRONMENTS", "register_environments"]
+__all__ = ["ENVIRONMENTS", "GAMES", "register_environments"]
 
 # Where each lives; it is imported when it is made.
 ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
+}
+# Games of others, with words for a language model that plays them; their observations are Dicts.
+GAMES = {
+    "BlackjackLLM-v1": "gymformer.env.llm_games:BlackjackLLM",
+    "CartPoleLLM-v1": "gymformer.env.llm_games:CartPoleLLM",
+    "FrozenLakeLLM-v1": "gymformer.env.llm_games:FrozenLakeLLM",
+    "LunarLanderLLM-v2": "gymformer.env.llm_games:LunarLanderLLM",
+    "MiniGridEmptyLLM-v0": "gymformer.env.llm_games:MiniGridEmptyLLM",
+    "TaxiLLM-v3": "gymformer.env.llm_games:TaxiLLM",
 }
 
 
 def register_environments() -> None:
     """Every id of ours that is still free makes our environment. One that is taken stays its owner's; whoever takes one
     later, by `gymnasium.register`, has it from then on (Gymnasium warns that it was overridden)."""
-    for env_id, entry_point in ENVIRONMENTS.items():
+    for env_id, entry_point in (ENVIRONMENTS | GAMES).items():
         if env_id not in gym.registry:
             gym.register(env_id, entry_point=entry_point)

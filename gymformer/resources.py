@@ -1,4 +1,4 @@
-"""Finds what comes along: `models/` and `data/` of a checkout, or the same folders inside an installed package."""
+"""Finds what comes along: `models/`, `data/` and `configs/` of a checkout, or the same folders inside an installed package."""
 
 from pathlib import Path
 

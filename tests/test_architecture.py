@@ -111,7 +111,9 @@ def test_transformers_is_imported_where_language_models_are():
     assert {m for m in at_top if m.parts[0] not in ("lm", "env") and m != Path("rl/transformers_nn")} == set()
 
 
-@pytest.mark.parametrize("module", ["gymformer", "gymformer.seeding", "gymformer.resources"])
+@pytest.mark.parametrize(
+    "module", ["gymformer", "gymformer.seeding", "gymformer.resources", "gymformer.agents", "gymformer.agents.experiment"]
+)
 def test_importing_is_free(module):
     code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)

@@ -34,8 +34,13 @@ def test_a_wheel_brings_models_data_presets_and_types(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / build_wheel(str(tmp_path))) as wheel:
         names = set(wheel.namelist())
         wheel.extractall(tmp_path / "installed")
-    assert {"gymformer/py.typed", "gymformer/presets.yaml", "gymformer/shipped/models/README.md"} <= names
-    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "models/", "data/"))]
+    assert {
+        "gymformer/py.typed",
+        "gymformer/presets.yaml",
+        "gymformer/shipped/models/README.md",
+        "gymformer/shipped/configs/blackjack.yaml",
+    } <= names
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "models/", "data/", "configs/"))]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     shown = subprocess.run(
         [sys.executable, "-c", CHECK], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

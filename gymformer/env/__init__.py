@@ -3,6 +3,7 @@
 from gymformer.env.chat import ChatFormat
 from gymformer.env.codec import load_tokenizer
 from gymformer.env.cot_env import CoTEnv
+from gymformer.env.llm_env import LLMEnv
 from gymformer.env.making import for_language_model
 from gymformer.env.rlhf_env import RLHFEnv, create_vectorized_envs
 from gymformer.env.summarization_env import SummarizationEnv
@@ -14,6 +15,7 @@ __all__ = [
     "AnyText",
     "ChatFormat",
     "CoTEnv",
+    "LLMEnv",
     "RLHFEnv",
     "SummarizationEnv",
     "TextEnv",

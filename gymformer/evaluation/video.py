@@ -1,13 +1,12 @@
-"""One episode to look at: its frames, and a GIF of them."""
+"""One episode to look at: its frames, and its return."""
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from PIL import Image
 
+from gymformer.pictures import save_gif
 from gymformer.rl.agent import TrainedAgent
 from gymformer.seeding import derive_seed
 
@@ -34,17 +33,3 @@ def play_episode(agent: TrainedAgent, env: gym.Env, *, greedy: bool = False, see
         if terminated or truncated:
             break
     return total, frames
-
-
-def save_gif(frames: list[np.ndarray], path: str | Path, fps: int = 30) -> Path:
-    """Writes the frames (H, W, 3) uint8 as an endless GIF."""
-    if not frames:
-        raise ValueError('there are no frames; make the environment with render_mode="rgb_array"')
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One palette for all frames, from eight of them: a palette for each takes ten times as long and flickers.
-    sample = Image.fromarray(np.concatenate(frames[:: max(1, len(frames) // 8)])[::2, ::2])
-    palette = sample.quantize(256, dither=Image.Dither.NONE)
-    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / fps, loop=0)
-    return path

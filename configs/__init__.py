@@ -1,0 +1,1 @@
+"""Configurations of experiments that come along: `gymformer play configs/blackjack.yaml`."""
