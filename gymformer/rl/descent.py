@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,10 +14,7 @@ from gymformer.rl.networks import ActorNetwork, CriticNetwork, ValueHead
 from gymformer.rl.optim import PackedAdam
 from gymformer.rl.segment import Segment
 
-__all__ = ["Schedule", "check_ratio_is_one", "descend", "optimizers_for", "remaining", "size_at_once", "stored_log_probs",
-           "values_of"]  # fmt: skip
-
-Schedule = Literal["constant", "linear"]  # of a learning rate; "linear": to 0 at the end of training
+__all__ = ["check_ratio_is_one", "descend", "optimizers_for", "size_at_once", "stored_log_probs", "values_of"]
 
 AT_ONCE = 2**25  # logits of token rows that are held at once, 128 MiB of float32
 HALF_PRECISION = 0.5  # nats by which a cached and a whole pass in bfloat16 may differ
@@ -83,11 +79,6 @@ def optimizers_for(actor: ActorNetwork, critic: CriticNetwork | None, lr_actor: 
 def size_at_once(actor: ActorNetwork, asked: int | None) -> int:
     """Decisions of token rows that are read at once: as many as asked, or as memory likes."""
     return asked or max(256, min(4096, AT_ONCE // actor.policy.num_outputs))
-
-
-def remaining(progress: float, schedule: Schedule) -> float:
-    """By what a learning rate is multiplied when `progress` of the training is over."""
-    return 1 - progress if schedule == "linear" else 1.0
 
 
 @torch.no_grad()

@@ -10,17 +10,16 @@ from gymformer.rl.advantages import gae
 from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, per_decision
 from gymformer.rl.descent import (
-    Schedule,
     check_ratio_is_one,
     descend,
     optimizers_for,
-    remaining,
     size_at_once,
     stored_log_probs,
     values_of,
 )
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, ValueHead, outputs_and_values
 from gymformer.rl.segment import Segment
+from gymformer.rl.settings import Schedule, remaining
 
 __all__ = ["PPO", "PPOBatch", "PPOConfig", "clipped_objective", "clipped_value_loss"]
 
