@@ -67,6 +67,7 @@ class A2C(Algorithm):
     with Adam where the paper takes RMSProp. Its n is the length of a rollout: `rollout_steps` of `train_agent`."""
 
     config_class = A2CConfig
+    update_interval = 10, 64  # one step for each
 
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork, config: A2CConfig | None = None):
         self.actor, self.critic = actor, critic

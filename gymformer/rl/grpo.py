@@ -60,8 +60,9 @@ class GRPOConfig:
                 f'GRPOConfig.aggregation="{self.aggregation}"; it must be "token-mean", "sequence-mean" or "fixed-length"'
             )
         if (self.aggregation == "fixed-length") != (self.fixed_length is not None):
-            raise ValueError(f'GRPOConfig.aggregation="{self.aggregation}" with fixed_length={self.fixed_length}; "fixed-length" needs the number '
-                             "of decisions to divide by, such as the longest reply that is allowed, and the others take none")  # fmt: skip
+            raise ValueError(f'GRPOConfig.aggregation="{self.aggregation}" with fixed_length={self.fixed_length}; '
+                             '"fixed-length" needs the number of decisions to divide by, such as the longest reply that is allowed; '
+                             "the others take none")  # fmt: skip
 
     def filled(self, is_text: bool) -> Self:
         """The config with every None of a problem-dependent field replaced."""

@@ -108,6 +108,8 @@ class PPO(Algorithm):
     `generator` shuffles the minibatches. The actor must know its action distribution (`match_actions`, `for_spaces`).
     """
 
+    config_class = PPOConfig
+
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig | None = None,
                  generator: torch.Generator | None = None):  # fmt: skip
         self.actor, self.critic, self.generator = actor, critic, generator

@@ -81,6 +81,7 @@ class Reinforce(Algorithm):
     """
 
     config_class = ReinforceConfig
+    update_interval = 10, 64  # one step for each
 
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork | None = None, config: ReinforceConfig | None = None):
         config = config or ReinforceConfig()
@@ -184,6 +185,7 @@ class ReinforceStable(Algorithm):
     """
 
     config_class = ReinforceStableConfig
+    update_interval = 10, 64  # one step for each
 
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork | None = None, config: ReinforceStableConfig | None = None):
         config = config or ReinforceStableConfig()

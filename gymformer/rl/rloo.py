@@ -56,6 +56,7 @@ class RLOO(Algorithm):
     """
 
     config_class = RLOOConfig
+    update_interval = 10, 64  # one step for each
 
     def __init__(self, actor: ActorNetwork, config: RLOOConfig | None = None):
         self.actor, self.config = actor, (config or RLOOConfig()).filled(actor.reads_tokens)
