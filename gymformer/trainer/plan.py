@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -66,7 +66,7 @@ class Plan:
             if getattr(self.algorithm, "generator", generator) is None:  # or it would draw from the global generator
                 self.algorithm.generator = generator  # type: ignore[attr-defined]
             return self.algorithm
-        kind: Callable[..., Algorithm] = self.algorithm
+        kind = cast(Callable[..., Algorithm], self.algorithm)
         if "actor" not in self.parameters:  # names of its own: by place
             more = (self.config, generator) if issubclass(self.algorithm, PPO) else ()
             return kind(actor, critic, *more)
