@@ -1,28 +1,31 @@
 """Proximal policy optimisation: act, estimate advantages, and move the policy a small, clipped step at a time."""
 
-import math
 from dataclasses import dataclass, replace
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gymformer.rl.advantages import gae
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, parts, per_decision
-from gymformer.rl.errors import NonFiniteError, RatioError
+from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, per_decision
+from gymformer.rl.descent import (
+    check_ratio_is_one,
+    descend,
+    optimizers_for,
+    size_at_once,
+    stored_log_probs,
+    values_of,
+)
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, ValueHead, outputs_and_values
-from gymformer.rl.optim import PackedAdam
 from gymformer.rl.segment import Segment
+from gymformer.rl.settings import Schedule, remaining
 
 __all__ = ["PPO", "PPOBatch", "PPOConfig", "clipped_objective", "clipped_value_loss"]
 
-Schedule = Literal["constant", "linear"]
 Number = TypeVar("Number", int, float)
 
 STATISTICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")  # of a minibatch
-AT_ONCE = 2**25  # logits of token rows that are held at once, 128 MiB of float32
-HALF_PRECISION = 0.5  # nats by which a cached and a whole pass in bfloat16 may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class PPO(Algorithm):
     `generator` shuffles the minibatches. The actor must know its action distribution (`match_actions`, `for_spaces`).
     """
 
+    config_class = PPOConfig
+
     def __init__(self, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig | None = None,
                  generator: torch.Generator | None = None):  # fmt: skip
         self.actor, self.critic, self.generator = actor, critic, generator
@@ -119,7 +124,7 @@ class PPO(Algorithm):
         )
         self.learning_rates = filled(self.config.lr_actor), filled(self.config.lr_critic)
         # One optimiser for each network; for both together where they share parameters, or the trunk would step twice.
-        self.optimizers = self._optimizers()
+        self.optimizers = optimizers_for(actor, critic, *self.learning_rates, self.config.max_grad_norm)
         self.updates = 0
 
     def update(self, segments: list[Segment]) -> dict[str, float]:
@@ -140,7 +145,7 @@ class PPO(Algorithm):
             raise ValueError("there are no segments to learn from; collect more steps or episodes before an update")
         device = next(self.critic.parameters()).device
         states = States.of(segments, device)
-        values = self._values(segments, states)  # (S,), S = Σ (T+1)
+        values = values_of(self.critic, segments, states, self.micro_batch_size)  # (S,), S = Σ (T+1)
         per_segment = values.cpu().split([len(segment) + 1 for segment in segments])
         advantages = torch.cat([
             torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.gamma, self.lam))
@@ -148,30 +153,20 @@ class PPO(Algorithm):
         ]).to(device)  # fmt: skip
         index = decision_index(segments).to(device)
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
-        batch = PPOBatch(states[index], per_decision(segments, "actions", device), per_decision(segments, "log_probs", device),
-                         advantages, advantages + values[index], values[index], legal)  # fmt: skip
-        return batch if self.actor.is_precise else replace(batch, log_probs=self._recomputed(batch))
+        states, actions = states[index], per_decision(segments, "actions", device)
+        log_probs = per_decision(segments, "log_probs", device)
+        log_probs = stored_log_probs(self.actor, states, actions, legal, log_probs, self.micro_batch_size)
+        return PPOBatch(states, actions, log_probs, advantages, advantages + values[index], values[index], legal)
 
     def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, float]:
         """One gradient step on  -L_clip - c_e · entropy + c_v · value loss, means over the minibatch's decisions; returns its
         statistics. Where memory asks for it the minibatch is read in parts, whose gradients add up to the same."""
         if self.config.normalize_advantages:
             batch = replace(batch, advantages=normalized(batch.advantages))
-        reading = parts(batch.states, self.micro_batch_size)
-        means = torch.zeros(())
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        for index in reading:
-            part = batch if len(reading) == 1 else batch[index]
-            share = len(part) / len(batch)
-            loss, statistics = self.loss(part, is_first)
-            (loss * share).backward()
-            for optimizer in self.optimizers:
-                optimizer.collect()
-            means = means + share * statistics
-        numbers: dict[str, float] = dict(zip(STATISTICS, means.tolist(), strict=True))  # one trip from the device
-        norms = self._descend(numbers, batch)
-        return numbers | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
+        numbers, norms = descend(
+            self.optimizers, batch, lambda part: self.loss(part, is_first), self.micro_batch_size, self.together
+        )
+        return dict(zip(STATISTICS, numbers, strict=True)) | {"grad_norm_actor": norms[0], "grad_norm_critic": norms[-1]}
 
     def loss(self, batch: PPOBatch, is_first: bool = False) -> tuple[Tensor, Tensor]:
         """The loss of decisions whose advantages are normalised already, and their STATISTICS, (5,)."""
@@ -195,42 +190,10 @@ class PPO(Algorithm):
             clip_fraction = (change.abs() > self.eps_clip).float().mean()
             return loss, torch.stack([-objective, value_loss, entropy, approx_kl, clip_fraction])
 
-    def _descend(self, numbers: dict[str, float], batch: PPOBatch) -> list[float]:
-        """One step of every optimiser; the gradient norms before clipping. Raises NonFiniteError instead of stepping."""
-        for optimizer in self.optimizers:
-            self.together.average(optimizer.gradient)
-        norms = [optimizer.clip() for optimizer in self.optimizers]
-        if not math.isfinite(sum(norms)):
-            raise self._non_finite(numbers, norms, batch)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        return norms
-
-    def _values(self, segments: list[Segment], states: States) -> Tensor:
-        """V(s) of all states, (S,): as the rollout's own pass computed them, or by the critic now."""
-        if isinstance(self.critic, ValueHead) and all(segment.values is not None for segment in segments):
-            return per_decision(segments, "values", states.inputs.device)
-        values = torch.empty(len(states), device=states.inputs.device)
-        for index in parts(states, self.micro_batch_size):
-            values[index] = self.critic.evaluate(states[index])
-        return values
-
-    def _recomputed(self, batch: PPOBatch) -> Tensor:
-        """log π_old as the update's own pass computes it, (N,): in half precision a cached pass differs by more than the ratio
-        bears. Raises RatioError where it differs by more than rounding explains."""
-        log_probs = torch.empty_like(batch.log_probs)
-        for index in parts(batch.states, self.micro_batch_size):
-            part = batch[index]
-            log_probs[index] = self.actor.policy.log_probs_and_entropy(
-                self.actor.evaluate(part.states), part.actions, part.legal
-            )[0]
-        check_ratio_is_one(log_probs - batch.log_probs, HALF_PRECISION)
-        return log_probs
-
     @property
     def micro_batch_size(self) -> int:
         """Decisions of token rows that are read at once."""
-        return self.config.micro_batch_size or max(256, min(4096, AT_ONCE // self.actor.policy.num_outputs))
+        return size_at_once(self.actor, self.config.micro_batch_size)
 
     @property
     def eps_clip(self) -> float:
@@ -252,32 +215,9 @@ class PPO(Algorithm):
         if self.generator is not None:
             self.generator.set_state(state["generator"]["state"])
 
-    def _optimizers(self) -> list[PackedAdam]:
-        """One for the actor and one for the critic; or one for both where they share a trunk."""
-        actor, critic = ([p for p in network.parameters() if p.requires_grad] for network in (self.actor, self.critic))
-        own = [p for p in critic if all(p is not q for q in actor)]
-        lr_actor, lr_critic = self.learning_rates
-        if len(own) < len(critic) or (isinstance(self.critic, ValueHead) and self.critic.actor is self.actor):
-            faster = dict.fromkeys(own, lr_critic / lr_actor)
-            return [PackedAdam(actor + own, lr_actor, self.config.max_grad_norm, faster=faster)]
-        return [
-            PackedAdam(parameters, lr, self.config.max_grad_norm) for parameters, lr in ((actor, lr_actor), (critic, lr_critic))
-        ]
-
     def _follow_schedules(self) -> None:
-        remaining = 1 - self.progress if self.config.lr_schedule == "linear" else 1
         for optimizer, lr in zip(self.optimizers, self.learning_rates, strict=False):
-            optimizer.lr = lr * remaining
-
-    def _non_finite(self, numbers: dict[str, float], norms: list[float], batch: PPOBatch) -> NonFiniteError:
-        loss = numbers["policy_loss"] + self.config.value_coef * numbers["value_loss"]
-        what = "gradient" if math.isfinite(loss) else "loss"
-        evidence = {name: getattr(batch, name) for name in ("actions", "log_probs", "advantages", "returns", "values")}
-        message = (
-            f"the {what} is not finite (loss {loss}, gradient norms {norms}); training stopped before the step that would have "
-            "destroyed the networks. Try lower learning rates, normalize_observations=True or normalize_rewards=True"
-        )
-        return NonFiniteError(what, message, evidence | {"inputs": batch.states.inputs})
+            optimizer.lr = lr * remaining(self.progress, self.config.lr_schedule)
 
     def _summary(self, batch: PPOBatch, stats: list[dict[str, float]]) -> dict[str, float]:
         self.updates += 1
@@ -292,11 +232,11 @@ def filled(value: Number | None) -> Number:
     return value
 
 
-def clipped_objective(log_ratio: Tensor, advantages: Tensor, eps: float) -> Tensor:
+def clipped_objective(log_ratio: Tensor, advantages: Tensor, eps: float, eps_high: float | None = None) -> Tensor:
     """L_t = min(ρ_t A_t, clip(ρ_t, 1-ε, 1+ε) A_t),  ρ_t = π(a_t|s_t) / π_old(a_t|s_t)  (arXiv:1707.06347, eq. 7).
-    All (N,); log_ratio is log ρ_t."""
+    All (N,); log_ratio is log ρ_t. `eps_high`: another ε of the upper bound (arXiv:2503.14476, eq. 10)."""
     ratio = log_ratio.exp()
-    return torch.minimum(ratio * advantages, ratio.clamp(1 - eps, 1 + eps) * advantages)
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - eps, 1 + (eps if eps_high is None else eps_high)) * advantages)
 
 
 def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float | None) -> Tensor:
@@ -320,19 +260,3 @@ def explained_variance(values: Tensor, returns: Tensor) -> float:
     """1 - Var(R - V) / Var(R): 1 is a perfect critic, 0 one no better than a constant. NaN-free: 0 where R is constant."""
     variance = returns.var(correction=0)
     return float(1 - (returns - values).var(correction=0) / variance) if variance > 1e-12 else 0.0
-
-
-def check_ratio_is_one(log_ratio: Tensor, tolerance: float = 1e-3) -> None:
-    """Raises RatioError if, before the first gradient step, the log-probabilities are not the ones that the rollout stored."""
-    worst = log_ratio.detach().abs().max().item()
-    if math.isnan(worst):
-        raise NonFiniteError("network output", "the actor's outputs are NaN in the update, though they were finite in the rollout",
-                             {"log_ratio": log_ratio})  # fmt: skip
-    if not worst <= tolerance:
-        raise RatioError(
-            "before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities "
-            f"differ by {worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves "
-            "differently in rollout and update; the actor changed in between; actions were sampled with another mask or "
-            "temperature than the update uses; the network's outputs depend on what else is in the batch. Call actor.eval() "
-            "before acting and learning, or take such layers out"
-        )

@@ -30,6 +30,7 @@ class Segment:
     values: np.ndarray | None = None  # (T+1,) float32: V(s_t) where the rollout's own pass computed it; the last may be unused
     legal: np.ndarray | None = None  # (T, A) bool: the actions that were legal, where the environment says so
     penalties: np.ndarray | None = None  # (T,) added to the rewards for learning: KL to a reference, safety, ...
+    group: int | None = None  # episodes of one number began alike: they share seed and options (`TokenEnvs.group_size`)
     reward_scale: float = 1.0  # rewards are learned from in this unit (reward normalisation)
     episode_return: float | None = None  # sum of the whole episode's rewards, where it ended here
     episode_length: int | None = None  # decisions of the whole episode, where it ended here
@@ -47,6 +48,11 @@ class Segment:
     def ended(self) -> bool:
         """The episode is over: terminated, or truncated by the environment. A piece that goes on has not ended."""
         return self.episode_return is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """A whole episode, from its first decision to its end."""
+        return self.ended and self.episode_length == len(self)
 
     @property
     def learning_rewards(self) -> np.ndarray:

@@ -61,6 +61,7 @@ class TokenEnvs:
         self.options: Callable[[], dict[str, Any]] = dict
         self.group_size = 1  # so many episodes in a row are of one task: they share seed and options
         self._options: dict[str, Any] = {}  # of the group that has begun
+        self._beginning: list[int] = []  # its first observation
         self.seed: int | None = None  # none before the first reset
         self.episodes = 0  # the next one is reset with a seed derived from `seed` and this number
         self.playing: list[Playing | None] = [None] * self.num_envs  # an episode that a rollout of steps left unfinished
@@ -71,7 +72,8 @@ class TokenEnvs:
         self.playing = [None] * self.num_envs
 
     def start(self, index: int) -> "Playing":
-        """Environment `index` begins the next episode, or goes on with the one that it is in."""
+        """Environment `index` begins the next episode, or goes on with the one that it is in. Raises ValueError where the episodes of
+        a group begin differently: they are then not of one task, and must not be compared."""
         unfinished = self.playing[index]
         if unfinished is not None:
             self.playing[index] = None
@@ -84,11 +86,18 @@ class TokenEnvs:
         env = self.envs[index]
         options = self._options | ({} if self.judge is None else {SCORE_LATER: True})
         observation, info = env.reset(seed=seed, options=options or None)
-        playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"))
+        playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"),
+                          group=group if self.group_size > 1 else None)  # fmt: skip
         playing.see(observation)
         if not playing.tokens:
             raise ValueError(f"{self.id} starts with no tokens at all, but a language model needs one to go on from; let the prompt "
                              "begin with a token that marks the beginning of a text")  # fmt: skip
+        if member == 0:
+            self._beginning = list(playing.tokens)
+        elif playing.tokens != self._beginning:
+            raise ValueError(f"{self.id} was reset with the same seed ({seed}) and options for each of the {self.group_size} episodes of a "
+                             f"group, but those of group {group} begin differently; the environment must draw from self.np_random in "
+                             "reset(), or take its task from the options")  # fmt: skip
         return playing
 
     def settle(self, ended: "list[Playing]") -> None:
@@ -132,6 +141,7 @@ class Playing:
     num_shown: int  # it shows tokens below this
     info: dict[str, Any]
     has_masks: bool = False  # the environment has a method action_masks()
+    group: int | None = None  # of the episodes that share its task, where there are such
     tokens: list[int] = field(default_factory=list)  # the row that grows
     rows: list[np.ndarray] = field(default_factory=list)  # rows before it, which the environment rewrote
     row: list[int] = field(default_factory=list)  # where each state lies
@@ -229,7 +239,7 @@ class Playing:
         segment = Segment(
             rows, np.array(self.actions, np.int64), np.array(self.log_probs, np.float32), np.array(self.rewards),
             terminated=self.terminated, row=np.array(self.row), col=np.array(self.col),
-            values=np.array(self.values, np.float32) if self.values else None, legal=legal,
+            values=np.array(self.values, np.float32) if self.values else None, legal=legal, group=self.group,
         )  # fmt: skip
         if self.over:
             segment.episode_return, segment.episode_length, segment.info = self.total, self.length, self.info

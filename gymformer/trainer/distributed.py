@@ -102,6 +102,10 @@ class Ranks:
         """This process's part of a number of episodes, the same for all; together they may be a few more."""
         return -(-total // self.count)
 
+    def whole_groups(self, total: int, group_size: int) -> int:
+        """A number of episodes, rounded up so that each process's share is a number of whole groups."""
+        return total if group_size == 1 else -(-total // (group_size * self.count)) * group_size * self.count
+
     def seed(self, seed: int) -> int:
         """This process's own, derived from the run's; the first process has the run's itself."""
         return seed if self.is_first else derive_seed(seed, "rank", self.rank)

@@ -195,7 +195,8 @@ def _in_given_modules(agent: TrainedAgent, networks: dict[str, nn.Module], tenso
     learned, as a checkpoint holds it."""
     num_tokens = int(agent.action_space.n)  # type: ignore[attr-defined]
     policy: Any = match_tokens(networks.get("actor", agent.actor), num_tokens)
-    value = match_critic(networks["critic"], (1,), num_tokens) if "critic" in networks else policy.value_head()
+    value = None if agent.critic is None else policy.value_head() if "critic" not in networks else match_critic(
+        networks["critic"], (1,), num_tokens)  # fmt: skip
     own = TrainedAgent(policy, value, agent.observation_space, agent.action_space, agent.env_id, agent.env_kwargs,
                        agent.max_timesteps)  # fmt: skip
     own.load_tensors(tensors, learned_only=True)

@@ -30,12 +30,13 @@ from gymformer.rl.envs import Envs, EnvSource, Vectorization, make_envs, name_of
 from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.kl import AdaptiveCoefficient, DeclaresReference, KLPenalty
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, match_critic, match_tokens
-from gymformer.rl.ppo import PPO, PPOConfig
+from gymformer.rl.ppo import PPOConfig
 from gymformer.rl.rollouts import RewardNormalizer
 from gymformer.rl.token_envs import TokenEnvs
 from gymformer.seeding import derive_seed, fresh_seed, seeded_globals
 from gymformer.trainer.checkpoint import run_lock
 from gymformer.trainer.distributed import ALONE, Ranks, SharedLearning, is_launched, joined
+from gymformer.trainer.plan import Plan, as_plain, planned
 from gymformer.trainer.records import Curriculum, TrainingResult
 from gymformer.trainer.run import Callback, Run, Transform
 
@@ -53,12 +54,11 @@ class Defaults:
     """What is chosen where the user says nothing."""
 
     episodes: int  # in all
-    update_interval: int  # episodes
     save_interval: int  # episodes
 
 
-CONTROL = Defaults(episodes=1000, update_interval=100, save_interval=100)
-TEXT = Defaults(episodes=5120, update_interval=256, save_interval=1024)
+CONTROL = Defaults(episodes=1000, save_interval=100)
+TEXT = Defaults(episodes=5120, save_interval=1024)
 ENVS = 8  # of control; fewer where there are fewer than eight episodes for each: the first to end would be the short ones
 
 
@@ -84,6 +84,7 @@ def train_agent(
     seed: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
     algorithm: str | type[Algorithm] | Algorithm = "ppo",
+    config: Any = None,
     reference: nn.Module | Literal["initial"] | None = None,
     kl_coef: float | AdaptiveCoefficient | None = None,
     transforms: Sequence[Transform] = (),
@@ -119,10 +120,16 @@ def train_agent(
     nothing had happened; only the budget may be larger. Ctrl-C and SIGTERM save and end, dropping what was played since the
     last update.
 
+    `algorithm`: "ppo", "reinforce", "reinforce_stable", "rloo", "grpo", "a2c", a subclass of Algorithm (which says how it is built), or
+    an instance; `config`: a GRPOConfig and so on (`ppo_config` is its name for PPO). RLOO and GRPO compare episodes of one task:
+    token environments are reset with the same seed and options for each group of `config.group_size`, and budgets and intervals
+    in episodes are rounded up to whole groups. Only what needs a critic gets one.
+
     `callback(moment)` sees every step of every environment and stops training by returning False. `eval_interval`
     (episodes) evaluates on environments apart and keeps the best agent. `tracker`: "wandb", "tensorboard", or an object
     with start, log and finish. `reference` with `kl_coef` penalises divergence from a reference policy ("initial": the actor as
-    it is now), by a fixed amount (None: 0.1) or an AdaptiveCoefficient; an environment may declare both (`RLHFEnv` does), which holds
+    it is now), by a fixed amount (None: 0.1) or an AdaptiveCoefficient, in the rewards;
+    GRPO has it in its loss (None: as its config says). An environment may declare both (`RLHFEnv` does), which holds
     where nothing else is said (kl_coef=0 only measures the divergence); `transforms` write penalties of your own. `progress`: None shows a
     bar where someone can see it, True always, False prints nothing.
     `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
@@ -164,16 +171,24 @@ def train_agent(
                 'a curriculum asks something of each reset, but a native vector resets by itself; use vectorization="sync"'
             )
         vectorization = "sync" if vectorization == "auto" else vectorization
+    plan = planned(algorithm, ppo_config, config)
+    if critic is not None and not plan.needs_critic:
+        raise ValueError(f"a critic is given, but {plan.name} has none; leave critic out, or take an algorithm that learns values, such as "
+                         'algorithm="ppo" or "a2c"')  # fmt: skip
+    if plan.group_size > 1 and rollout_steps is not None:
+        raise ValueError(
+            f"{plan.name} compares whole episodes, but rollout_steps={rollout_steps} cuts them; give update_interval instead"
+        )
     max_timesteps = int(max_timesteps)
     if num_processes not in (None, 1) and not is_launched():
         from gymformer.trainer.launch import launch
 
         return launch(call)
     if isinstance(algorithm, Algorithm):
-        actor, critic = (algorithm.networks()[name] for name in ("actor", "critic"))
+        actor, critic = algorithm.networks()["actor"], algorithm.networks().get("critic")
     actor, source, arguments = _for_language(env_name, env_kwargs, actor)
-    defaults = TEXT if getattr(actor, "reads_tokens", False) else CONTROL
-    each_update = update_interval or defaults.update_interval
+    is_text = getattr(actor, "reads_tokens", False)
+    each_update = update_interval or plan.algorithm.update_interval[is_text]
 
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(num_processes)) if is_launched() else ALONE
@@ -182,47 +197,67 @@ def train_agent(
         own_seed = ranks.seed(seed)
         episodes_each = None if max_episodes is None else ranks.share(max_episodes)
         num_envs = int(
-            num_envs or stored.get("num_envs") or _num_envs(env_name, actor, episodes_each, ranks.share(each_update))
+            num_envs or stored.get("num_envs") or _num_envs(env_name, actor, episodes_each, ranks.share(each_update), plan)
         )
         if seed_globals:
             stack.enter_context(seeded_globals(derive_seed(own_seed, "globals")))
         envs = make_envs(source, num_envs, env_kwargs=arguments, max_timesteps=max_timesteps, vectorization=vectorization,
                          normalize_observations=normalize_observations)  # fmt: skip
-        if isinstance(envs, TokenEnvs):
-            envs.id, defaults = name_of(env_name), TEXT  # also where the actor is any module that reads tokens
+        is_text = isinstance(envs, TokenEnvs)  # also where the actor is any module that reads tokens
+        defaults = TEXT if is_text else CONTROL
         if max_episodes is None and total_timesteps is None:
             max_episodes = defaults.episodes
-        update_interval, save_interval = update_interval or defaults.update_interval, save_interval or defaults.save_interval
+        update_interval = update_interval or plan.algorithm.update_interval[is_text]
+        save_interval = save_interval or defaults.save_interval
         if not isinstance(env_name, gym.Env | gym.vector.VectorEnv):  # an environment given stays the giver's
             stack.callback(envs.close)
+        before = update_interval, max_episodes
+        if isinstance(envs, TokenEnvs):
+            envs.id, envs.group_size = name_of(env_name), plan.group_size
+            update_interval = ranks.whole_groups(update_interval, plan.group_size)
+            max_episodes = None if max_episodes is None else ranks.whole_groups(max_episodes, plan.group_size)
+        elif plan.group_size > 1:
+            raise ValueError(f"{plan.name} compares {plan.group_size} episodes of one task, but {envs.id} is stepped as a vector of "
+                             'environments that reset themselves, each with a task of its own; take algorithm="a2c", "ppo" or "reinforce", or '
+                             "collect episodes that began alike, set their Segment.group, and call the algorithm's update")  # fmt: skip
         if curriculum is not None:
             envs.options = curriculum.options
         unit, total = ("episodes", max_episodes) if max_episodes is not None else ("timesteps", total_timesteps)
         show = Progress(total, unit, progress if ranks.is_first else False, log_interval)
-        policy, value = _networks(envs, actor, critic, hidden_dim, activation, seed)
-        device = ranks.device(resolve_device(device, policy, value))
-        policy, value = _without_dropout(policy.to(device), show), _without_dropout(value.to(device), show)
-        config = ppo_config or PPOConfig()
-        learner = _algorithm(algorithm, policy, value, config, _generator(own_seed, "minibatches"))
+        if before != (update_interval, max_episodes):
+            of = f" in {ranks.count} processes" if ranks.count > 1 else ""
+            show.say(f"whole groups of {plan.group_size}{of}: update_interval={update_interval}, max_episodes={max_episodes}")
+        policy, value = _networks(envs, actor, critic, hidden_dim, activation, seed, plan.needs_critic)
+        both = [policy] if value is None else [policy, value]
+        device = ranks.device(resolve_device(device, *both))
+        for network in both:
+            _without_dropout(network.to(device), show)
+        ranks.copy_from_first(both)
+        reference, kl_coef = _declared(envs, reference, kl_coef, policy)
+        frozen = None
+        if reference is not None:
+            frozen = _matched_actor(_frozen(reference, policy).to(device), envs).requires_grad_(False).eval()
+            ranks.copy_from_first([frozen])
+            if isinstance(envs, TokenEnvs):
+                frozen.distribution = policy.distribution  # of one temperature, or two equal models would seem to differ
+            if plan.takes_reference:
+                plan = plan.with_kl_coef(kl_coef)
+                kl_coef = plan.config.kl_coef
+            else:
+                kl_coef = KL_COEF if kl_coef is None else kl_coef
+                # A coefficient that follows the divergence is this run's own: the one given can start another.
+                transforms = [KLPenalty(frozen, copy.copy(kl_coef), policy), *transforms]
+        learner = plan.build(policy, value, _generator(own_seed, "minibatches"), frozen if plan.takes_reference else None)
         ranks.copy_from_first(learner.networks().values())
         if ranks.count > 1:
             learner.together = SharedLearning(ranks)
             stack.callback(setattr, learner, "together", Algorithm.together)
-        reference, kl_coef = _declared(envs, reference, kl_coef, policy)
-        if reference is not None:
-            frozen = _matched_actor(_frozen(reference, policy).to(device), envs)
-            ranks.copy_from_first([frozen])
-            if isinstance(envs, TokenEnvs):
-                frozen.distribution = policy.distribution  # of one temperature, or two equal models would seem to differ
-            # A coefficient that follows the divergence is this run's own: the one given can start another.
-            coefficient = copy.copy(kl_coef)
-            transforms = [KLPenalty(frozen.requires_grad_(False).eval(), coefficient, policy), *transforms]
         settings = {
             "env": envs.id, "seed": seed, "num_processes": ranks.count if ranks.count > 1 else None,
             "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
             "update_interval": None if rollout_steps else update_interval, "rollout_steps": rollout_steps, "save_interval": save_interval,
             "eval_interval": eval_interval, "eval_episodes": eval_episodes, "algorithm": type(learner).__name__,
-            "config": asdict(getattr(learner, "config", config)),
+            "config": as_plain(getattr(learner, "config", None)),
             "kl_coef": None if reference is None else asdict(kl_coef) if isinstance(kl_coef, AdaptiveCoefficient) else kl_coef,
             "normalize_observations": normalize_observations, "normalize_rewards": normalize_rewards, "seed_globals": seed_globals,
             "env_kwargs": {key: ADDRESS.sub("", repr(value)) for key, value in (env_kwargs or {}).items()},
@@ -243,7 +278,7 @@ def train_agent(
                 max_timesteps=max_timesteps,
             ),
         )  # fmt: skip
-        threads = stack.enter_context(threads_for(device, policy, value))
+        threads = stack.enter_context(threads_for(device, *both))
         if save_path is not None:
             made_by = {"device": str(device), "threads": threads, "versions": _versions(), "launch": ranks.launch}
             run.folder = ranks.from_first(lambda: resumed or _new_run(Path(save_path), settings | made_by))
@@ -251,7 +286,7 @@ def train_agent(
                 stack.enter_context(run_lock(run.folder))
                 run.log = MetricsLog(run.folder / "metrics.jsonl")
                 stack.callback(run.log.close)
-        _say_choices(show, settings, config, envs, device, threads, run.folder)
+        _say_choices(show, settings, as_plain(plan.config), envs, device, threads, run.folder)
         if save_interval < 10 * (cut := envs.num_envs * ranks.count) and not isinstance(envs, TokenEnvs):
             show.say(f"every checkpoint cuts {cut} episodes: with save_interval={save_interval} the returns tell of short "
                      f"episodes more often than of long ones; {10 * cut} or more avoids that")  # fmt: skip
@@ -287,21 +322,26 @@ def _for_language(env: EnvSource, env_kwargs: dict[str, Any] | None,
 
 
 def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module | None, hidden_dim: int | Sequence[int],
-              activation: str, seed: int) -> tuple[ActorNetwork, CriticNetwork]:  # fmt: skip
-    """Actor and critic that fit the environment: the ones given, or new ones."""
+              activation: str, seed: int, needs_critic: bool) -> tuple[ActorNetwork, CriticNetwork | None]:  # fmt: skip
+    """Actor and critic that fit the environment: the ones given, or new ones; no critic where none is needed."""
     if isinstance(envs, TokenEnvs):
         if actor is None:
             raise ValueError(f"{envs.id} is a token environment ({envs.num_tokens} tokens), and needs a language model: "
                              "train_agent(..., actor=LMActorNetwork(model_name)), or any module that reads tokens (B, L)")  # fmt: skip
         policy = match_tokens(actor, envs.num_tokens)
         _require_same_tokens(envs, policy)
+        if not needs_critic:
+            return policy, None
         if critic is None and not hasattr(policy, "value_head"):
             raise ValueError("critic=None is a value head on a language model's trunk, but the actor is a module of your own; give a critic "
-                             "too: any module that maps tokens (B, L) to values (B,)")  # fmt: skip
+                             "too: any module that maps tokens (B, L) to values (B,), "
+                             'or take an algorithm without one, such as "grpo"')  # fmt: skip
         return policy, match_critic(policy.value_head() if critic is None else critic, (1,), envs.num_tokens)  # type: ignore[operator]
     generator = _generator(seed, "networks")
     if actor is None:
         actor = MLPActorNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
+    if not needs_critic:
+        return _matched_actor(actor, envs), None
     if critic is None:
         critic = MLPCriticNetwork.for_spaces(envs, hidden_dim, activation=activation, generator=generator)
     return _matched_actor(actor, envs), match_critic(critic, envs.encoder.shape)
@@ -322,13 +362,17 @@ def _require_same_tokens(envs: TokenEnvs, policy: ActorNetwork) -> None:
                          "the environment takes the actor's, or give LMActorNetwork(..., tokenizer=...) the environment's")  # fmt: skip
 
 
-def _num_envs(env: EnvSource, actor: nn.Module | None, max_episodes: int | None, update_interval: int) -> int:
+def _num_envs(env: EnvSource, actor: nn.Module | None, max_episodes: int | None, update_interval: int, plan: Plan) -> int:
     """Copies of the environment, where the user names no number. Language episodes are played whole, so they may be as many
-    as an update learns from and the model reads at once."""
+    as an update learns from and the model reads at once, in whole groups. In control an algorithm without a critic can learn
+    from whole episodes alone, and only a single environment ends a rollout with one."""
     if isinstance(env, gym.Env | VectorEnv):
         return 1
     if getattr(actor, "reads_tokens", False):
-        return min(update_interval, max_episodes or update_interval, actor.rows_at_once)  # type: ignore[union-attr, arg-type, return-value]
+        most = min(update_interval, max_episodes or update_interval, actor.rows_at_once)  # type: ignore[union-attr, arg-type]
+        return max(1, round(most / plan.group_size)) * plan.group_size  # type: ignore[return-value]
+    if not plan.needs_critic:
+        return 1
     return max(1, min(ENVS, (max_episodes or CONTROL.episodes) // ENVS))
 
 
@@ -342,8 +386,8 @@ def _matched_actor(actor: nn.Module, envs: Envs | TokenEnvs) -> ActorNetwork:
 
 
 def _declared(envs: Envs | TokenEnvs, reference: nn.Module | Literal["initial"] | None, kl_coef: float | AdaptiveCoefficient | None,
-              policy: ActorNetwork) -> tuple[nn.Module | Literal["initial"] | None, float | AdaptiveCoefficient]:  # fmt: skip
-    """Reference and coefficient: those given, else those that the environment declares, else none and KL_COEF."""
+              policy: ActorNetwork) -> tuple[nn.Module | Literal["initial"] | None, float | AdaptiveCoefficient | None]:  # fmt: skip
+    """Reference and coefficient: those given, else those that the environment declares, else none."""
     env = envs.envs[0].unwrapped if isinstance(envs, TokenEnvs) else None
     if isinstance(env, DeclaresReference):
         kl_coef = env.kl_coef if kl_coef is None else kl_coef
@@ -353,7 +397,7 @@ def _declared(envs: Envs | TokenEnvs, reference: nn.Module | Literal["initial"] 
             from gymformer.rl.transformers_nn import LMActorNetwork
 
             reference = LMActorNetwork(env.reference)
-    return reference, KL_COEF if kl_coef is None else kl_coef
+    return reference, kl_coef
 
 
 def _frozen(reference: nn.Module | Literal["initial"], policy: ActorNetwork) -> nn.Module:
@@ -365,22 +409,6 @@ def _frozen(reference: nn.Module | Literal["initial"], policy: ActorNetwork) -> 
     if not list(reference.parameters()):  # lies in the policy itself: the model with its adapter off
         return reference
     return copy.deepcopy(reference)
-
-
-def _algorithm(algorithm: str | type[Algorithm] | Algorithm, actor: ActorNetwork, critic: CriticNetwork, config: PPOConfig,
-               generator: torch.Generator) -> Algorithm:  # fmt: skip
-    match algorithm:
-        case Algorithm():
-            if getattr(algorithm, "generator", generator) is None:  # or it would draw from the global generator
-                algorithm.generator = generator  # type: ignore[attr-defined]
-            return algorithm
-        case "ppo":
-            return PPO(actor, critic, config, generator)
-        case type() if issubclass(algorithm, PPO):
-            return algorithm(actor, critic, config, generator)
-        case type() if issubclass(algorithm, Algorithm):
-            return algorithm(actor, critic)  # type: ignore[call-arg]
-    raise ValueError(f'algorithm={algorithm!r} is not known; use "ppo", a subclass of Algorithm, or an instance of one')
 
 
 def _generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -463,7 +491,7 @@ def _stepping(envs: Envs | TokenEnvs) -> str:
     return "tokens" if isinstance(envs, TokenEnvs) else type(envs.vector).__name__
 
 
-def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, envs: Envs | TokenEnvs, device: torch.device, threads: int,
+def _say_choices(show: Progress, settings: dict[str, Any], asked: dict[str, Any], envs: Envs | TokenEnvs, device: torch.device, threads: int,
                  folder: Path | None) -> None:  # fmt: skip
     """What was chosen for the user, in three lines."""
     text = isinstance(envs, TokenEnvs)
@@ -475,7 +503,7 @@ def _say_choices(show: Progress, settings: dict[str, Any], asked: PPOConfig, env
     )
     chosen = [
         f"{name}={settings['config'].get(name)}"
-        for name, value in asdict(asked).items()
+        for name, value in asked.items()
         if value is None and settings["config"].get(name) is not None
     ]
     every = (
