@@ -371,8 +371,9 @@ class LMSession(Session):
 
 
 def reads_faster_from_the_left(matrix: Tensor, rows: int) -> bool:
-    """A processor multiplies a few rows with a large float32 matrix up to twice as fast if the matrix is the left factor; with
-    a single row or many, a small matrix or bfloat16, it does not (benchmarks/README.md)."""
+    """A processor multiplies a few rows with a large float32 matrix up to twice as fast if the matrix is the left factor (GPT-2's
+    vocabulary on one core of a Xeon: 8 rows 45 and 23 ms, 48 rows 52 and 38, 64 rows 62 and 56); with a single row or many, a
+    small matrix or bfloat16, it does not."""
     return matrix.device.type == "cpu" and matrix.dtype == torch.float32 and matrix.numel() >= LARGE and 1 < rows <= FEW_ROWS
 
 
