@@ -30,7 +30,7 @@ demo: $(READY)
 	$(VENV)/bin/gymformer demo
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

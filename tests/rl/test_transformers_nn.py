@@ -117,10 +117,9 @@ def test_a_critics_unused_vocabulary_is_not_trained_and_a_tied_one_is():
 ], ids=["gpt2", "llama", "opt, which drops whole layers"])  # fmt: skip
 def test_a_model_with_dropout_in_train_mode_is_the_same_in_rollout_and_update(model, generator):
     lm = model()
-    with torch.no_grad():
-        assert not torch.equal(lm.train()(torch.tensor([[1, 2]])).logits, lm(torch.tensor([[1, 2]])).logits), (
-            "no dropout to begin with"
-        )
+    with torch.no_grad():  # of few layers the same ones may be dropped twice, but hardly fifty times
+        first, *others = (lm.train()(torch.tensor([[1, 2]])).logits for _ in range(50))
+    assert not all(first.equal(other) for other in others), "no dropout to begin with"
     actor = LMActorNetwork(lm)
     match_tokens(actor, TOKENS)
     actor.train()
