@@ -56,10 +56,10 @@ class RaggedCache(Cache):
                 room[:, :, : held.shape[2]] = held
             stored[layer] = held = room
         if self.columns is None:
-            held[:, :, self.start : self.start + states.shape[2]] = states
+            held.narrow(2, self.start, states.shape[2]).copy_(states)
         else:
             held[torch.arange(len(held), device=held.device)[:, None], :, self.columns] = states.transpose(1, 2)
-        return held[:, :, : self.stop]
+        return held.narrow(2, 0, self.stop)
 
     def select(self, rows: Tensor) -> None:
         for stored in (self.keys, self.values):
@@ -82,6 +82,10 @@ class KVReader:
         self.cache = RaggedCache(trunk.config.num_hidden_layers)  # type: ignore[union-attr]
         eager = trunk.config._attn_implementation == "eager"  # type: ignore[union-attr]  # which adds the mask to its scores
         self.additive = next(trunk.parameters()).dtype if eager else None
+        # Inference mode spares a twentieth of a small model's time. What a module keeps of such a pass it could not be trained
+        # with; transformers' own keep nothing, of others nobody knows.
+        is_known = type(trunk).__module__.startswith("transformers.models.")
+        self.untracked = torch.inference_mode if is_known else torch.no_grad
 
     @torch.no_grad()
     def read(self, blocks: list[list[int]]) -> Tensor:
@@ -111,9 +115,10 @@ class KVReader:
                 )
         if self.context is not None and cache.stop > self.context:  # only padding reaches beyond, and it is never looked at
             positions = positions.clamp(max=self.context - 1)
-        hidden = self.trunk(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
-        ).last_hidden_state  # (B, Q, D)
+        with self.untracked():
+            hidden = self.trunk(
+                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+            ).last_hidden_state  # (B, Q, D)
         self.lengths = [length + size for length, size in zip(self.lengths, sizes, strict=True)]
         if width == 1:
             return hidden[:, 0]
