@@ -177,7 +177,7 @@ def _record(row: Any, place: str) -> Preference:
     tie = row.get("tie")
     if tie is not None and not isinstance(tie, bool):
         raise ValueError(f"its tie is {tie!r}; true or false is expected")
-    if "chosen" in row or "rejected" in row:
+    if "chosen" in row or "rejected" in row or ("prompt" in row and "query" not in row):
         prompt, candidates = _pair(row)
         best: tuple[int, ...] = (0,)
     else:
@@ -191,7 +191,7 @@ def _record(row: Any, place: str) -> Preference:
 def _samples(row: Mapping[str, Any]) -> tuple[Prompt, tuple[Reply, ...]]:
     """Of a K-way row."""
     numbers = sorted(int(name.removeprefix("sample")) for name in row if re.fullmatch(r"sample\d+", name))
-    count = 1 + max(numbers, default=1)
+    count = max(2, 1 + max(numbers, default=1))
     missing = [name for name in ("query", *(f"sample{n}" for n in range(count))) if row.get(name) is None]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)} (it has {', '.join(map(str, row)) or 'nothing'})")

@@ -153,6 +153,19 @@ def test_more_than_a_few_bad_rows_are_an_error_that_names_them():
     assert len(found) == 5 and "1 of 6 rows refused: row 6: it lacks rejected" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"query": "?", "sample0": "a", "best": 0}, "it lacks sample1 "),
+        ({"prompt": "x"}, "it lacks chosen, rejected "),
+        ({"x": 1}, "it lacks query, sample0, sample1 "),
+    ],
+)
+def test_a_row_that_lacks_something_is_told_what(row, message):
+    with pytest.raises(ValueError, match=message):
+        load_preferences([row])
+
+
 def test_lines_that_are_no_json_are_refused_by_their_number(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(["", *map(json.dumps, PAIRS), '{"chosen": ']) + "\n")
