@@ -40,7 +40,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSequenceClassification.from_pretrained(folder)
-rows = [[*tokenizer.encode(prompt, add_special_tokens=False), *tokenizer.encode(reply, add_special_tokens=False){close}]]
+prompt_ids = tokenizer.encode({prompt}, add_special_tokens=False)
+rows = [[*prompt_ids, *tokenizer.encode(reply, add_special_tokens=False){close}]]
 batch = tokenizer.pad({{"input_ids": rows}}, return_tensors="pt")
 scores = model(**batch).logits[:, 0]{offset}
 ```
@@ -137,8 +138,13 @@ class RewardModel(nn.Module):
             tokenizer.padding_side = "right"  # absolute positions are counted from the left
             tokenizer.save_pretrained(folder)
         end = self.rows.end_token_id
-        card = CARD.format(end=end, close="" if end is None else f", {end}", spread=self.spread,
-                           offset=f" - {self.offset!r}" if self.offset else "")  # fmt: skip
+        asked = (
+            'tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)'
+        )
+        card = CARD.format(
+            prompt=asked if self.rows.template == "chat" else "prompt", end=end, close="" if end is None else f", {end}",
+            spread=self.spread, offset=f" - {self.offset!r}" if self.offset else "",
+        )  # fmt: skip
         write_file(folder / "README.md", card.encode())
 
     @property

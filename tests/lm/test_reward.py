@@ -230,9 +230,10 @@ def test_the_folder_gives_the_same_scores_here_and_by_transformers_alone(archite
     torch.testing.assert_close(theirs, scores, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("template", ["plain", "chat"])
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
-def test_what_the_card_says_is_true(architecture, tmp_path):
-    model = a_model(architecture)
+def test_what_the_card_says_is_true(architecture, template, tmp_path):
+    model = RewardModel.from_causal_lm(tiny_lm(261, architecture), byte_tokenizer(), template=template)
     model.normalise(ROWS)
     folder, prompt, reply = model.save_pretrained(tmp_path / "model"), "a prompt", " and a reply"
     code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)[1]
