@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
-from gymformer.rl.dpo import DPO, DPOConfig, Pair, answered, dpo_loss, log_probs_of_answers
+from gymformer.data.preferences import load_preferences
+from gymformer.lm.rows import RowFormat
+from gymformer.rl.dpo import DPO, DPOConfig, Pair, answered, dpo_loss, log_probs_of_answers, pairs_of
 from gymformer.rl.networks import match_tokens
 from gymformer.rl.transformers_nn import LMActorNetwork
-from gymformer.testing import tiny_lm
+from gymformer.testing import byte_tokenizer, tiny_lm
 
 PAIRS = [Pair((i, 2), (3, 4, 5), (6, 7)) for i in range(8)]
 
@@ -79,3 +81,15 @@ def test_empty_answers_and_no_pairs_are_refused():
         Pair((1,), (), (2,))
     with pytest.raises(ValueError, match="no pairs"):
         learner().update([])
+
+
+def test_pairs_are_each_best_candidate_against_each_other_one():
+    rows = RowFormat(byte_tokenizer(), "chat", byte_tokenizer().eos_token_id)
+    records = load_preferences([{"query": "Hi", "sample0": "a", "sample1": "b", "sample2": "c", "best": [0, 2]},
+                                {"query": "Yo", "sample0": "d", "sample1": "e", "sample2": "f", "best": 1}])  # fmt: skip
+    pairs = pairs_of(records, rows)
+    end = byte_tokenizer().eos_token_id
+    answers = [(bytes(p.chosen[:-1]).decode(), bytes(p.rejected[:-1]).decode()) for p in pairs]
+    assert answers == [("a", "b"), ("c", "b"), ("e", "d"), ("e", "f")]
+    assert all(p.chosen[-1] == p.rejected[-1] == end for p in pairs)
+    assert pairs[0].prompt == tuple(rows.prompt_ids("Hi")) and len(pairs[0].prompt) > 2
