@@ -16,22 +16,23 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from gymformer.data.arithmetic import is_held_out
+from gymformer.data.arithmetic import HELD_OUT_SHARE, is_held_out
 from gymformer.data.world import Request, request
 from gymformer.data.world.articles import article
-from gymformer.data.world.gold import descriptiveness, sentiment
+from gymformer.data.world.gold import chances, descriptiveness, sentiment
 
 WRITER = Path(__file__).parent.parent / "models" / "writer"
 ROWS, PAIRS, ARTICLES = 5000, 3000, 1500
 CANDIDATES = 4
 TOKENS = 64  # at most, of an answer
 AT_ONCE = 256  # answers that are sampled together
-NOISE, PAIR_NOISE = 0.35, 0.25  # standard scale of the Gumbel noise on gold scores, in their units
+TOP_P = 0.95  # of the sampling: what is left out is mostly broken English
+NOISE, PAIR_NOISE = 1.3, 0.5  # standard scale of the Gumbel noise on gold scores, in their units
 
 
 @torch.no_grad()
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Request], seed: int) -> list[str]:
-    """One sampled answer to each request, at temperature 1."""
+    """One sampled answer to each request, at temperature 1, from the likeliest tokens with TOP_P of the probability."""
     texts: list[str] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -39,22 +40,21 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: S
             prompts = [tokenizer.apply_chat_template([{"role": "user", "content": one.prompt}], tokenize=False, add_generation_prompt=True)
                        for one in asked[start : start + AT_ONCE]]  # fmt: skip
             rows = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-            out = model.generate(**rows, do_sample=True, top_k=0, max_new_tokens=TOKENS, pad_token_id=tokenizer.pad_token_id,
+            out = model.generate(**rows, do_sample=True, top_k=0, top_p=TOP_P, max_new_tokens=TOKENS, pad_token_id=tokenizer.pad_token_id,
                                  eos_token_id=tokenizer.eos_token_id)[:, rows["input_ids"].shape[1] :]  # fmt: skip
             texts += tokenizer.batch_decode(out, skip_special_tokens=True)
     return texts
 
 
 def judged(rng: np.random.Generator, gold: np.ndarray, noise: float) -> np.ndarray:
-    """(N, K) -> (N,): argmax of gold + Gumbel noise, so that candidate k is the best with probability
-    softmax(gold / noise)_k: what a reward model's loss assumes."""
+    """(N, K) -> (N,): argmax of gold + Gumbel noise, so that candidate k is the best with probability `chances`: what a reward
+    model's loss assumes."""
     return (gold + rng.gumbel(scale=noise, size=gold.shape)).argmax(1)
 
 
 def ceiling(gold: np.ndarray, noise: float) -> float:
     """How often the truly best candidate is labelled the best: no one who does not see the noise can be right more often."""
-    odds = np.exp((gold - gold.max(1, keepdims=True)) / noise)
-    return float((odds.max(1) / odds.sum(1)).mean())
+    return float(chances(gold, noise).max(1).mean())
 
 
 def groups(rng: np.random.Generator, write: Callable[[list[Request], int], list[str]], kind: str, count: int, size: int,
@@ -90,13 +90,14 @@ def preferences(rng: np.random.Generator, write: Callable[[list[Request], int], 
 def news(rng: np.random.Generator, count: int) -> Iterator[dict[str, str]]:
     """Articles with reference summaries. On which side an article lies (by its text) is on which side its event lies, so that no
     event of the test side is one that the writer was taught with."""
-    made = 0
-    while made < count:
-        asked = request(rng, "summary", held_out=bool(rng.random() < 0.1))
-        text = article(rng, asked.facts)[0]
-        if is_held_out(text) == asked.held_out:
-            made += 1
-            yield {"article": text, "summary": asked.reference}
+    for _ in range(count):
+        held_out = bool(rng.random() < HELD_OUT_SHARE)
+        while True:
+            asked = request(rng, "summary", held_out=held_out)
+            text = article(rng, asked.facts)[0]
+            if is_held_out(text) == held_out:
+                break
+        yield {"article": text, "summary": asked.reference}
 
 
 CARD = """# {title}
@@ -104,8 +105,8 @@ CARD = """# {title}
 {what}
 
 Made by `python -m data.make --seed {seed}`: {rows:,} requests of the training side of the small world (`gymformer.data.world`),
-{prompts:,} of them different, each with {candidates} different answers that `models/writer` sampled at temperature 1 (at most {tokens}
-tokens, {words:.1f} words on average).
+{prompts:,} of them different, each with {candidates} different answers that `models/writer` sampled at temperature 1 and top-p {top_p} (at most
+{tokens} tokens, {words:.1f} words on average).
 
 The labels come from a known gold score, `gymformer.data.world.gold.{truth}`, which the data do not contain:
 answer k is labelled the best with probability softmax(gold / {noise})_k. Over all answers gold has mean {gold_mean:.3f} and standard
@@ -157,7 +158,9 @@ def main() -> None:
         else:
             lines = [{"query": p, **{f"sample{n}": text for n, text in enumerate(c)}, "best": best} for p, c, best in rows]
         write_lines(folder / "preferences.jsonl", lines)
-        (folder / "README.md").write_text(CARD.format(seed=options.seed, tokens=TOKENS, **about, **known), encoding="utf-8")
+        (folder / "README.md").write_text(
+            CARD.format(seed=options.seed, tokens=TOKENS, top_p=TOP_P, **about, **known), encoding="utf-8"
+        )
         (folder / "facts.json").write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
         print(about["title"], json.dumps(known), flush=True)
     write_lines(

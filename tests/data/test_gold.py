@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.make import ceiling, judged
-from gymformer.data.world.gold import descriptiveness, sentiment
+from gymformer.data.world.gold import chances, descriptiveness, sentiment
 
 e = math.exp
 
@@ -55,20 +55,33 @@ def test_rambling_costs_with_the_square_of_what_is_too_long():
 
 
 @pytest.mark.parametrize(
-    ("text", "balance"),
+    ("text", "balance", "judged", "stars"),
     [
-        ("The music was great.", 1),
-        ("The music was terrible.", -1),
-        ("The music was neither good nor bad.", -1 + 1),
-        ("I did not like it.", 0),
-        ("The music was disappointing, but I loved the acting.", -1 + 2),
-        ("I loved the ending. It was worth every penny.", 2),
-        ("I do not recommend it to anyone.", -1),
-        ("", 0),
+        ("The music was great.", 1, 1, 3),
+        ("The music was terrible.", -1, 1, 3),
+        ("The music was neither good nor bad.", -1 + 1, 1, 3),
+        ("I did not like the music.", -1, 1, 3),
+        ("The music was disappointing, but I loved the acting.", -1 + 2, 2, 3),
+        ("I loved the ending. It was worth every penny.", 2, 1, 3),
+        ("I do not recommend it to anyone. One star.", -1, 0, 1),
+        ("There is no better cafe in Belton. Five stars.", 1, 0, 5),
+        ("There is no worse cafe in Belton.", -1, 0, 3),
+        ("My friend Noah liked it better.", 0, 0, 3),
     ],
 )
-def test_the_sentiment_of_a_review(text, balance):
-    assert sentiment(text) == pytest.approx(math.tanh(balance / 2))
+def test_the_sentiment_of_a_review(text, balance, judged, stars):
+    assert sentiment(text) == pytest.approx((2 - e(-judged / 2)) * math.tanh(balance / 2) + (stars - 3) / 4)
+
+
+def test_a_review_that_repeats_itself_or_is_broken_costs():
+    """Twice six words: 10 sequences of three, 4 of them occurred before; and a sentence in two is none of the world's."""
+    good = "I loved the music very much."
+    assert sentiment("The music was great and great. The music was great and great.") == pytest.approx(
+        (2 - e(-0.5)) * math.tanh(2) - 3 * 0.4
+    )
+    assert sentiment(f"{good} The service was.") < sentiment("I loved the music.")
+    assert sentiment("Loved loved. " * 20) < 0 < sentiment("I loved the music.")
+    assert sentiment("") == pytest.approx(-1), "no sentence is none of the world's"
 
 
 def test_labels_follow_the_softmax_of_gold_over_noise():
@@ -78,3 +91,10 @@ def test_labels_follow_the_softmax_of_gold_over_noise():
     odds = np.exp(np.array([0, 1, 2]) / 0.7)
     assert shares == pytest.approx(odds / odds.sum(), abs=0.012)
     assert ceiling(gold, 0.7) == pytest.approx(odds[2] / odds.sum())
+
+
+def test_chances_are_the_softmax_of_gold_over_noise():
+    """e^(1/0.5) = 7.389: shares 1/8.389 and 7.389/8.389."""
+    assert chances(np.array([[0.0, 1.0], [1000.0, 0.0]]), 0.5) == pytest.approx(
+        np.array([[0.11920, 0.88080], [1, 0]]), abs=1e-5
+    )
