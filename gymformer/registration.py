@@ -7,6 +7,8 @@ __all__ = ["ENVIRONMENTS", "GAMES", "register_environments"]
 # Where each lives; it is imported when it is made.
 ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
+    "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
+    "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",
 }
 # Games of others, with words for a language model that plays them; their observations are Dicts.
 GAMES = {

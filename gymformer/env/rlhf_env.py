@@ -1,6 +1,8 @@
 """RLHFEnv: prompts to be answered, one token at a time, as a reward model likes it."""
 
 import inspect
+import math
+import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from gymformer.env.chat import ChatFormat
 from gymformer.env.token_env import TokenEnv
 from gymformer.resources import resource
 from gymformer.rewards.component import RewardComponent, RewardSum
+from gymformer.rl.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["RLHFEnv", "Score", "create_vectorized_envs"]
 
 # (prompts, replies) -> scores; or a function of the replies alone
+Template = Literal["chat", "plain"]
 Score = Callable[[list[str], list[str]], Sequence[float]] | Callable[[list[str]], Sequence[float]]
 
 MODEL, REWARD_MODEL = "models/writer", "models/reward_model"
@@ -41,14 +45,16 @@ class RLHFEnv(TokenEnv):
     Action: `Discrete(V)`, one token of the tokenizer.
     Observation: `Sequence(Discrete(V))`, the prompt (in the tokenizer's chat format, where it has one) and the tokens so far.
     Reward: at the end, the score of prompt and answer. The reward model reads the very tokens that were written if its
-        tokenizer has the same vocabulary, else their text, encoded as it was in its training. With `whiten_scores` scores are
-        divided by the standard deviation of the scores that are given together (their mean is kept: arXiv:2403.17031, detail 19;
-        a score that is given alone is left as it is); then they are clipped to ±`score_clip`; then `missing_eos_penalty`
-        is taken from answers that did not come to an end.
+        tokenizer has the same vocabulary and it was trained with the same template, else the text that was asked and the
+        answer's, encoded as it was in its training. An answer that was
+        cut off at `max_generation` is scored as if it had ended there; `missing_eos_penalty` is against that. With
+        `whiten_scores` the scores that are given together have standard deviation 1 and the mean that they had (arXiv:2403.17031,
+        detail 19; where all are the same, or one is given alone, they stay as they are); then they are clipped to ±`score_clip`;
+        then `missing_eos_penalty` is taken from answers that did not come to an end.
     Episode end: `terminated` by the tokenizer's end of text or the token that ends a turn in its chat format, and after
         `max_generation` tokens (at_limit="truncate": `truncated` there, and nothing paid).
-    Info: "prompt" and "text"; at the end also "finished" (the answer came to its end), "prompt_ids", "reply_ids",
-        "score" (as the reward model gave it), and "reward_terms".
+    Info: "prompt" and "text"; "query", the text that was asked (None where token ids were); at the end also "finished" (the
+        answer came to its end), "prompt_ids", "reply_ids", "score" (as the reward model gave it), and "reward_terms".
     Reset options: "initial_state": a text, or a list of token ids, that is the prompt instead of a drawn one.
 
     Arguments:
@@ -78,7 +84,7 @@ class RLHFEnv(TokenEnv):
         tokenizer: "PreTrainedTokenizerBase | None" = None,
         split: Split = "train",
         test_split: float = HELD_OUT_SHARE,
-        template: Literal["chat", "plain"] | None = None,
+        template: Template | None = None,
         missing_eos_penalty: float = 0.0,
         score_clip: float | None = None,
         whiten_scores: bool = False,
@@ -101,7 +107,8 @@ class RLHFEnv(TokenEnv):
         self.template = template or ("chat" if self.tokenizer.chat_template else "plain")
         self.format = ChatFormat(self.tokenizer)
         self.ends = self.format.end_of_text if self.template == "chat" else self.codec.eos
-        self.judge = judge_of(REWARD_MODEL if reward_model is None else reward_model, self.tokenizer, device)
+        self.judge = judge_of(REWARD_MODEL if reward_model is None else reward_model, self.tokenizer, self.template, device)
+        self._query: str | None = None
         self._first_seed = seed
 
     def reset(
@@ -113,8 +120,9 @@ class RLHFEnv(TokenEnv):
     def prompt(self, options: dict[str, Any]) -> list[int]:
         asked = options.get("initial_state")
         asked = self.pool.draw(self.np_random) if asked is None else asked
+        self._query = asked if isinstance(asked, str) else None
         if not isinstance(asked, str):
-            return [int(token) for token in asked]
+            return [operator.index(token) for token in asked]
         return self.format.opening(asked) if self.template == "chat" else self.codec.plain(asked)
 
     def is_over(self, new: Sequence[int]) -> bool:
@@ -125,26 +133,31 @@ class RLHFEnv(TokenEnv):
 
     def facts(self, text: str | None) -> dict[str, Any]:
         if text is None:
-            return {}
-        return {"prompt_ids": self._prompt, "reply_ids": tuple(self._new), "finished": self.is_over(self._new)}
+            return {"query": self._query}
+        return {
+            "query": self._query,
+            "prompt_ids": self._prompt,
+            "reply_ids": tuple(self._new),
+            "finished": self.is_over(self._new),
+        }
 
     def score_together(self, infos: list[dict[str, Any]]) -> list[float]:
         """What the ends of episodes pay, by their last infos, to which "score" and "reward_terms" are added."""
-        scores = self.judge(infos)
-        # The mean stays: only differences between the answers to one prompt are what the policy can do something about.
-        unit = float(np.std(scores)) + 1e-8 if self.whiten_scores and len(scores) > 1 else 1.0
+        scores = finite(self.judge(infos), infos)
+        mean, variance = float(np.mean(scores)), float(np.var(scores))
         rewards = []
         for info, score in zip(infos, scores, strict=True):
             info["score"] = score
-            terms = self.reward_fn.terms(info | {"in_unit": score / unit})  # type: ignore[union-attr]
+            shaped = mean + (score - mean) / math.sqrt(variance + 1e-8) if self.whiten_scores and len(scores) > 1 else score
+            terms = self.reward_fn.terms(info | {"whitened": shaped})  # type: ignore[union-attr]
             info["reward_terms"] = terms
             rewards.append(sum(terms.values()))
         return rewards
 
     def _shaped_score(self, state: dict[str, Any]) -> float:
         if "score" not in state:  # an episode that is paid for by itself
-            state["score"] = self.judge([state])[0]
-        score = state.get("in_unit", state["score"])
+            state["score"] = finite(self.judge([state]), [state])[0]
+        score = state.get("whitened", state["score"])
         return score if self.score_clip is None else min(self.score_clip, max(-self.score_clip, score))
 
 
@@ -161,8 +174,9 @@ def create_vectorized_envs(num_envs: int, **kwargs: Any) -> SyncVectorEnv:
 Judge = Callable[[list[dict[str, Any]]], list[float]]  # of last infos
 
 
-def judge_of(reward_model: Any, tokenizer: "PreTrainedTokenizerBase", device: str | None = None) -> Judge:
-    """A function of the last infos of episodes. Raises TypeError for what is neither a model nor a function."""
+def judge_of(reward_model: Any, tokenizer: "PreTrainedTokenizerBase", template: Template, device: str | None = None) -> Judge:
+    """A function of the last infos of episodes whose prompts are in this template. Raises TypeError for what is neither a model
+    nor a function."""
     if isinstance(reward_model, str | Path):
         try:
             folder = resource(reward_model)
@@ -180,7 +194,7 @@ def judge_of(reward_model: Any, tokenizer: "PreTrainedTokenizerBase", device: st
     from gymformer.lm.reward import RewardModel
 
     if not isinstance(reward_model, RewardModel):
-        reward_model = RewardModel(reward_model, tokenizer, end_token_id=tokenizer.eos_token_id)  # type: ignore[arg-type]
+        reward_model = RewardModel(reward_model, tokenizer, template=template, end_token_id=tokenizer.eos_token_id)  # type: ignore[arg-type]
     return _by_model(reward_model, tokenizer)
 
 
@@ -192,15 +206,34 @@ def loaded(folder: Path, changed: int, device: str) -> "RewardModel":
     return RewardModel.from_pretrained(folder, device)
 
 
+def finite(scores: Sequence[float], infos: list[dict[str, Any]]) -> Sequence[float]:
+    """The scores. Raises NonFiniteError where one is NaN or infinite, which clipping would hide."""
+    for score, info in zip(scores, infos, strict=True):
+        if not math.isfinite(score):
+            raise NonFiniteError("reward", f"the reward model gave the reward {score} for the answer {info['text'][:80]!r} to "
+                                 f"{_asked(info)[:80]!r}; training stopped because nothing can be learned from it. Mend the reward model",
+                                 {"scores": np.array(scores)})  # fmt: skip
+    return scores
+
+
 def _by_model(model: "RewardModel", tokenizer: "PreTrainedTokenizerBase") -> Judge:
-    same = model.tokenizer is None or model.tokenizer.get_vocab() == tokenizer.get_vocab()
+    reads_ids = model.tokenizer is None or model.tokenizer.get_vocab() == tokenizer.get_vocab()
 
-    def judge(infos: list[dict[str, Any]]) -> list[float]:
-        if same:
-            return model.score([(list(info["prompt_ids"]), list(info["reply_ids"])) for info in infos]).tolist()
-        return model.score([(info["prompt"], info["text"]) for info in infos]).tolist()
+    def row(info: dict[str, Any]) -> tuple[Any, Any]:
+        """The ids themselves, where the prompt is what it was in the model's training; the row's end is the model's own."""
+        prompt, query = list(info["prompt_ids"]), info["query"]
+        if reads_ids and (model.tokenizer is None or query is None or model.rows.prompt_ids(query) == prompt):
+            return prompt, list(info["reply_ids"][:-1] if info["finished"] else info["reply_ids"])
+        if query is None:
+            raise ValueError("a prompt that is given as token ids can be scored by a reward model of the same vocabulary only, and this one "
+                             "has another; give the prompt as a text, or a function of texts as reward_model")  # fmt: skip
+        return query, info["text"]
 
-    return judge
+    return lambda infos: model.score([row(info) for info in infos]).tolist()
+
+
+def _asked(info: dict[str, Any]) -> str:
+    return info["prompt"] if info["query"] is None else info["query"]
 
 
 def _by_function(function: Callable[..., Sequence[float]]) -> Judge:
@@ -209,7 +242,7 @@ def _by_function(function: Callable[..., Sequence[float]]) -> Judge:
     takes_prompts = len(required) >= 2
 
     def judge(infos: list[dict[str, Any]]) -> list[float]:
-        prompts, replies = [info["prompt"] for info in infos], [info["text"] for info in infos]
+        prompts, replies = [_asked(info) for info in infos], [info["text"] for info in infos]
         scores = [float(score) for score in (function(prompts, replies) if takes_prompts else function(replies))]
         if len(scores) != len(infos):
             raise ValueError(

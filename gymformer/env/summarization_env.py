@@ -68,6 +68,10 @@ class SummarizationEnv(TokenEnv):
             raise ValueError(f"both model_name={model_name!r} and a tokenizer were given; give one of them")
         if "{article}" not in instruction:
             raise ValueError(f'instruction={instruction!r} has no place for the article; write "{{article}}" where it belongs')
+        if reward_fn is None and not (rouge_weight or brevity_weight or coverage_weight):
+            raise ValueError("rouge_weight, brevity_weight and coverage_weight are 0, so that nothing would ever be paid; raise one of them, or "
+                             "give a reward_fn")  # fmt: skip
+        rouge_l("", "")  # its package is missed now rather than at the end of the first episode
         weighted = ((rouge_term, rouge_weight), (brevity_term, brevity_weight), (coverage_term, coverage_weight))
         self.default_reward = RewardSum(term(weight) for term, weight in weighted if weight)
         super().__init__(tokenizer or model_name or MODEL, max_generation=max_generation, at_limit=at_limit, pays=pays,

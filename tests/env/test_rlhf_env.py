@@ -7,6 +7,7 @@ import torch
 from gymformer import PPOConfig, collect, make_envs, train_agent
 from gymformer.env import RLHFEnv, create_vectorized_envs
 from gymformer.lm.reward import RewardModel
+from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.networks import match_tokens
 from gymformer.rl.transformers_nn import LMActorNetwork
 from gymformer.testing import byte_tokenizer, tiny_lm
@@ -35,7 +36,8 @@ def write(env: RLHFEnv, text: str, end: bool = True, **options) -> tuple[float, 
 
 @pytest.fixture
 def reward_model() -> RewardModel:
-    model = RewardModel.from_causal_lm(tiny_lm(261, seed=3), TOKENIZER)
+    """Trained, supposedly, on prompts in the chat format, as the environment asks by itself."""
+    model = RewardModel.from_causal_lm(tiny_lm(261, seed=3), TOKENIZER, template="chat")
     with torch.no_grad():
         model.model.score.weight.mul_(5)
     return model
@@ -48,7 +50,10 @@ def test_a_function_of_the_replies_or_of_prompts_and_replies_scores():
     assert write(an_env(), "four")[0] == 4.0
     both = an_env(lambda prompts, replies: [len(p) + len(r) for p, r in zip(prompts, replies, strict=True)])
     reward, info = write(both, "ab", initial_state="Hi")
-    assert reward == len("<|user|>Hi<|end|><|assistant|>") + 2 and info["prompt"].startswith("<|user|>Hi")
+    assert reward == len("Hi") + 2 and info["query"] == "Hi"
+    assert info["prompt"] == "<|user|>Hi<|end|><|assistant|>", "what the policy reads"
+    reward, info = write(both, "ab", initial_state=[72, 105, 33])
+    assert reward == len("Hi!") + 2 and info["query"] is None
 
 
 def test_an_answer_without_an_end_costs_the_penalty():
@@ -67,14 +72,29 @@ def test_scores_are_clipped():
     assert write(an_env(lambda replies: [-9.0], score_clip=2.0), "a")[0] == -2.0
 
 
-def test_scores_that_are_given_together_are_divided_by_their_spread_and_keep_their_mean():
-    """Scores 1, 3, 5: deviation √(8/3) with the biased variance."""
+def ended(*texts: str) -> list[dict]:
+    return [
+        {"prompt": "", "query": None, "text": text, "prompt_ids": (1,), "reply_ids": (1,), "finished": True} for text in texts
+    ]
+
+
+def test_scores_that_are_given_together_are_whitened_and_keep_their_mean():
+    """Scores 1, 3, 5: mean 3, deviation √(8/3) with the biased variance; 3 - 2/√(8/3) = 1.7753."""
     env = an_env(whiten_scores=True)
-    infos = [{"prompt": "", "text": "a" * n, "prompt_ids": (1,), "reply_ids": (1,), "finished": True} for n in (1, 3, 5)]
-    unit = (8 / 3) ** 0.5
-    assert env.score_together(infos) == pytest.approx([1 / unit, 3 / unit, 5 / unit])
+    infos = ended("a", "aaa", "aaaaa")
+    assert env.score_together(infos) == pytest.approx([1.77526, 3, 4.22474], abs=1e-5)
     assert [info["score"] for info in infos] == [1.0, 3.0, 5.0]
+    assert env.score_together(ended("aa", "bb", "cc")) == pytest.approx([2, 2, 2]), "nothing to scale"
     assert write(env, "abc")[0] == 3.0, "one alone has no spread"
+
+
+@pytest.mark.parametrize("settings", [{}, {"score_clip": 1.0}, {"whiten_scores": True}])
+def test_a_score_that_is_no_number_is_not_clipped_into_one(settings):
+    env = an_env(lambda replies: [float("nan")] * len(replies), **settings)
+    with pytest.raises(NonFiniteError, match="gave the reward nan for the answer 'ab'"):
+        env.score_together(ended("ab", "c"))
+    with pytest.raises(NonFiniteError, match="gave the reward nan"):
+        write(env, "ab")
 
 
 def test_a_reward_model_reads_the_tokens_that_were_written(reward_model):
@@ -94,6 +114,16 @@ def test_an_answer_scores_as_it_did_in_the_reward_models_training(reward_model):
     assert reward == pytest.approx(reward_model.score([("Hello ", "you")]).item(), abs=1e-6)
 
 
+def test_a_reward_model_of_another_template_reads_what_was_asked_as_it_did_in_its_training(reward_model):
+    """Its rows were "prompt reply end"; the policy's are in the chat format."""
+    plain = RewardModel(reward_model.model, TOKENIZER, template="plain", end_token_id=END)
+    _, info = write(an_env(plain), "ab", initial_state="Hi")
+    assert info["score"] == pytest.approx(plain.score([[*b"Hiab", END]]).item(), abs=1e-6)
+    assert info["score"] != pytest.approx(plain.score([[*info["prompt_ids"], *b"ab", END]]).item(), abs=1e-3)
+    _, info = write(an_env(plain), "ab", initial_state=[72, 105])
+    assert info["score"] == pytest.approx(plain.score([[*b"Hiab", END]]).item(), abs=1e-6), "ids stay as they are"
+
+
 def test_another_tokenizer_reads_the_text():
     other = byte_tokenizer()
     other.add_tokens(["Hello"])
@@ -107,6 +137,34 @@ def test_the_limit_ends_the_answer_or_cuts_it():
     assert write(an_env(), "abcdef", end=False)[0] == 6.0
     env = an_env(at_limit="truncate")
     assert write(env, "abcdef", end=False)[0] == 0.0
+
+
+def test_a_turn_that_ends_with_another_token_than_the_text_is_scored_as_in_training():
+    """ChatML on a base model: turns end with one token, texts with another, which closes the rows of a reward model."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<|eot|>"})
+    turn_end, eos = tokenizer.convert_tokens_to_ids("<|end|>"), tokenizer.eos_token_id
+    assert turn_end != eos
+    model = RewardModel.from_causal_lm(tiny_lm(262, seed=3), tokenizer, template="chat")
+    expected = model.score([("Hi", "ab")]).item()
+    for end in (turn_end, eos):
+        env = RLHFEnv(tokenizer=tokenizer, reward_model=model, dataset=PROMPTS, max_generation=6)
+        env.reset(options={"initial_state": "Hi"})
+        for token in (*b"ab", end):
+            *_, info = env.step(token)
+        assert info["finished"] and info["score"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_ids_for_a_reward_model_of_another_vocabulary_are_refused():
+    other = byte_tokenizer()
+    other.add_tokens(["more"])
+    model = RewardModel.from_causal_lm(tiny_lm(262, seed=3), other, template="chat")
+    env = an_env(model)
+    assert write(env, "ab", initial_state="Hi")[0] == pytest.approx(model.score([("Hi", "ab")]).item(), abs=1e-6)
+    with pytest.raises(ValueError, match="of the same vocabulary only"):
+        write(env, "ab", initial_state=[72, 105])
+    with pytest.raises(TypeError, match="integer"):
+        env.reset(options={"initial_state": [72.9, 105.2]})
 
 
 # --- what is asked ----------------------------------------------------------------------------------------------------
@@ -169,8 +227,6 @@ def test_an_episode_stepped_by_hand_is_paid_at_its_end_also_after_a_rollout(rewa
 
 
 def test_a_score_that_is_no_number_stops_the_rollout():
-    from gymformer.rl.errors import NonFiniteError
-
     with pytest.raises(NonFiniteError, match="gave the reward nan"):
         a_rollout(lambda replies: [float("nan")] * len(replies), num_envs=2, episodes=2)
 

@@ -98,6 +98,7 @@ def test_articles_come_from_files(tmp_path, suffix):
         ({"instruction": "Summarize."}, "has no place for the article"),
         ({"pays": "sometimes"}, "pays='sometimes' is not known"),
         ({"model_name": "models/writer"}, "both model_name"),
+        ({"rouge_weight": 0}, "nothing would ever be paid"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(settings, message):
