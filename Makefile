@@ -38,7 +38,7 @@ lint: $(READY)
 	$(VENV)/bin/pyright
 
 bench: $(READY)
-	$(VENV)/bin/python benchmarks/classic.py all; classic=$$?; $(VENV)/bin/python benchmarks/language.py all && exit $$classic
+	@status=0; for part in classic language preferences; do $(VENV)/bin/python benchmarks/$$part.py all || status=1; done; exit $$status
 
 # These two need Poetry with poetry-plugin-export.
 EXPORT = poetry export --all-extras --with dev,notebook --without-hashes --format constraints.txt

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def run(script: str, *arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("script", ["classic.py", "language.py"])
+@pytest.mark.parametrize("script", ["classic.py", "language.py", "preferences.py"])
 def test_the_readmes_tables_are_those_of_the_results(script):
     run(script, "tables", "--check")
 
@@ -123,3 +124,72 @@ def test_language_targets_are_ratios_of_the_same_round(monkeypatch):
     assert [str(target) for target in targets("length", {"runs": long})] == [
         "MISSED: length, gymformer, cost of a token at 512 / at 64: 2 (target: at most 1.5)"
     ]
+
+
+# --- preferences ------------------------------------------------------------------------------------------------------
+
+TINY_PREFERENCES = {
+    "reward": {"data": "sentiment_pairs", "seed": 0,
+               "settings": {"epochs": 1, "batch_size": 2048, "test_size": 0.5, "template": "chat", "max_tokens": 100_000}},
+    "rlhf": {"kl_coef": 0.1, "episodes": 8, "envs": 4, "prompts": 4, "seed": 0},
+    "best_of_n": {"n": [1, 2], "prompts": 2},
+    "dpo": {"beta": 0.1, "lr": 1e-4, "pairs": 8, "every": 4, "prompts": 2, "seed": 0},
+    "summaries": {"episodes": 4, "envs": 4, "articles": 2, "seed": 0},
+}  # fmt: skip
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """A function that runs one of the tasks in this process."""
+    monkeypatch.syspath_prepend(BENCHMARKS / "contenders")
+    tasks = importlib.import_module("pref_learning").TASKS
+    return lambda name: tasks[name](TINY_PREFERENCES[name])
+
+
+def test_a_policy_is_compared_with_the_truth_and_with_what_it_was(task):
+    answer = task("rlhf")
+    assert answer["before"]["kl"] == pytest.approx(0, abs=1e-3) and answer["after"]["kl"] != answer["before"]["kl"]
+    assert [point["episodes"] for point in answer["curve"]] == [0] and answer["seconds"] > 0
+    assert answer["before"].keys() == {"proxy", "gold", "gold_std", "kl", "tokens", "finished"}
+
+
+def test_best_of_n_takes_what_the_proxy_likes(task):
+    one, two = task("best_of_n")["curve"]
+    assert two["proxy"] >= one["proxy"] and two["kl"] == pytest.approx(math.log(2) - 0.5) and one["kl"] == 0
+
+
+def test_dpo_is_watched_from_the_start(task):
+    curve = task("dpo")["curve"]
+    assert [point["pairs"] for point in curve] == [0, 4, 8] and abs(curve[0]["kl"]) < 1e-3
+
+
+def test_summaries_are_scored_before_and_after(task):
+    answer = task("summaries")
+    assert all(0 <= answer[when][how] <= 1 for when in ("before", "after") for how in ("greedy", "sampled"))
+
+
+def test_reward_models_are_compared_with_what_the_noise_allows(task):
+    answer = task("reward")
+    assert 0.5 < answer["ceiling"] < 1 and answer["expected"] <= answer["ceiling"] and answer["rows"] > 1000
+
+
+def a_curve(golds: list[float]) -> list[dict]:
+    return [{"proxy": n / 2, "gold": gold, "kl": float(n), "episodes": 256 * n} for n, gold in enumerate(golds)]
+
+
+def test_the_targets_of_preferences_take_the_worst_seed(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    tables = importlib.import_module("preference_tables")
+    good = {"seed": 0, "before": {"gold": 1.0, "gold_std": 1.0}, "after": {"gold": 2.5, "kl": 9.0}, "seconds": 100.0}
+    worse = good | {"after": {"gold": 1.9, "kl": 20.0}}
+    rise, nats, seconds = tables.targets("rlhf", {"runs": [good, worse]})
+    assert rise.figure == pytest.approx(0.9) and not rise.met and not nats.met and seconds.met
+    falls, stays = a_curve([1, 2, 3, 3, 3, 3, 3, 2, 1, 1]), a_curve([1, 2, 3, 2.9, 3.1, 3, 3, 2.9, 3.1, 3])
+    runs = [{"kl_coef": 0.0, "seed": seed, "curve": curve} for seed, curve in enumerate((falls, stays))]
+    result = {"ppo": runs, "dpo": {"beta": 0.1, "curve": falls}, "best_of_n": {"curve": [point | {"n": 1} for point in falls]}}
+    fall, rise = tables.targets("overoptimisation", result)
+    assert fall.figure == pytest.approx(0, abs=0.05) and not fall.met, "one of the two does not fall"
+    fall, rise = tables.targets("overoptimisation", result | {"ppo": runs[:1]})
+    assert fall.figure == pytest.approx(3 - (3 + 3 + 2 + 1 + 1) / 5) and rise.figure == pytest.approx((9 - 6) / 2)
+    tables.draw(result, tmp_path / "it.png")
+    assert (tmp_path / "it.png").stat().st_size > 5000

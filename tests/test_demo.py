@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from gymformer import PPOConfig, cli, demo
-from gymformer.demo import FULL, QUICK, Stage, learn_control, learn_reasoning, run_demo, text_curve
+from gymformer.demo import (
+    FULL,
+    QUICK,
+    Stage,
+    learn_control,
+    learn_preferences,
+    learn_reasoning,
+    learn_to_describe,
+    run_demo,
+    text_curve,
+)
 from gymformer.presets import preset_names
 
 TINY = {"total_timesteps": 512, "num_envs": 4, "rollout_steps": 64, "ppo_config": PPOConfig(update_epochs=1), "progress": False}
@@ -43,6 +53,19 @@ def test_the_reasoner_is_shown_before_and_after_and_token_by_token(tmp_path, cap
     assert "Not learned" in said and "85% is asked for" in said
 
 
+def test_preferences_become_a_reward_model_and_that_tunes_the_writer(tmp_path, capsys, monkeypatch):
+    for name, value in (("COMPARED", 60), ("DESCRIBED", 16), ("JUDGED", 12), ("PREFERRED", 1.0), ("RISE", 100)):
+        monkeypatch.setattr(demo, name, value)
+    stages = [Stage("preferences", learn_preferences), Stage("rlhf", learn_to_describe)]
+    assert run_demo(stages, tmp_path, seed=1) is False, "so much cannot be reached"
+    said = capsys.readouterr().out
+    assert said.count("   * ") == 1, "one of four is the best"
+    assert re.search(r"Not learned: \d+\.\d% of the held-out labels, where chance is 25% and 100% is asked for\.", said)
+    assert re.search(r"the reward model says +-?\d+\.\d+ +-?\d+\.\d+\n +the truth +-?\d+\.\d+ +-?\d+\.\d+\n", said)
+    assert "Not learned: the truth rose by" in said and said.count("(score ") == 6
+    assert (tmp_path / "reward_model-seed1" / "report.md").is_file()
+
+
 def test_the_exit_status_says_whether_the_goal_was_reached(monkeypatch, tmp_path, capsys):
     seen = []
     for good, status in ((True, 0), (False, 1)):
@@ -61,7 +84,7 @@ def test_every_later_stage_runs_even_if_one_missed_its_goal(tmp_path):
 
 
 def test_the_quick_demo_has_a_preset():
-    assert [stage.title.split(":")[0] for stage in QUICK] == ["CartPole-v1", "CoTEnv-v0"]
+    assert [stage.title.split(":")[0] for stage in QUICK] == ["CartPole-v1", "CoTEnv-v0", "Preferences", "RLHFEnv-v0"]
     assert "CartPole-v1" in preset_names()
     assert [stage.title.split(":")[0] for stage in FULL] == ["LunarLander-v3"]
 

@@ -23,12 +23,16 @@ def test_the_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "_presets", lambda: tuned)
     assert len(PYTHON) >= 6
     namespace: dict = {}
+    rows = (ROOT / "data" / "descriptiveness_offline_5k" / "preferences.jsonl").read_text(encoding="utf-8").splitlines(True)
+    (tmp_path / "few.jsonl").write_text("".join(rows[:40]), encoding="utf-8")
     for block in PYTHON:
+        block = block.replace("data/descriptiveness_offline_5k", "few.jsonl").replace('"num_envs": 128', '"num_envs": 16')
         block = re.sub(r"(max_episodes|[^_]episodes)=(\d+)", lambda m: f"{m[1]}={max(4, int(m[2]) // 50)}", block)
         exec(compile(re.sub(r"range\(20\)", "range(2)", block), "README.md", "exec"), namespace)
     assert namespace["longer"][:4] == namespace["first"]
     assert (tmp_path / "cartpole.gif").stat().st_size > 1000
     assert namespace["statistics"]["gradient_steps"] > 0
+    assert (tmp_path / "runs" / "reward_model" / "report.md").is_file()
 
 
 def test_every_make_target_it_names_exists():
