@@ -204,7 +204,7 @@ def _describe(agent: TrainedAgent, env_kwargs: dict[str, Any], seed: int) -> tup
 
     segments = play_tokens(agent, "RLHFEnv-v0", episodes=JUDGED, seed=seed, env_kwargs=env_kwargs | {"split": "test"})
     for segment in segments[:3]:
-        print(f"  {segment.info['prompt']}\n    {segment.info['text']}   (score {segment.info['score']:.2f})")
+        print(f"  {segment.info['query']}\n    {segment.info['text']}   (score {segment.info['score']:.2f})")
     print(flush=True)
     return np.array([s.info["score"] for s in segments]), np.array([descriptiveness(s.info["text"]) for s in segments])
 
