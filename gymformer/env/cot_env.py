@@ -91,7 +91,7 @@ class CoTEnv(TokenEnv):
             if weight
         )  # fmt: skip
         super().__init__(tokenizer or model_name or MODEL, max_generation=max_generation, at_limit=at_limit,
-                         reward_fn=reward_fn or self.default_reward, render_mode=render_mode)  # fmt: skip
+                         reward_fn=reward_fn or self.default_reward, seed=seed, render_mode=render_mode)  # fmt: skip
         self.pool = ProblemPool(dataset_path or problems, split, test_split)
         made_for_this = knows_the_format(self.codec)
         self._wants_all_examples = n_few_shot_examples is not None
@@ -104,13 +104,6 @@ class CoTEnv(TokenEnv):
         self.format = ChatFormat(self.tokenizer, system_prompt or None)
         self.ends = self.format.end_of_text
         self.problem = Problem("", "")
-        self._first_seed = seed
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[tuple[int, ...], dict[str, Any]]:
-        seed, self._first_seed = (self._first_seed if seed is None else seed), None
-        return super().reset(seed=seed, options=options)
 
     def prompt(self, options: dict[str, Any]) -> list[int]:
         difficulty = options.get("difficulty", self.difficulty)

@@ -100,7 +100,7 @@ class RLHFEnv(TokenEnv):
         if missing_eos_penalty:
             terms.append(RewardComponent("missing_eos", -missing_eos_penalty, lambda state: float(not state["finished"])))
         super().__init__(tokenizer if tokenizer is not None else ref_model_name or MODEL, max_generation=max_generation, at_limit=at_limit,
-                         reward_fn=RewardSum(terms), render_mode=render_mode)  # fmt: skip
+                         reward_fn=RewardSum(terms), seed=seed, render_mode=render_mode)  # fmt: skip
         self.reference, self.kl_coef = ref_model_name, kl_coef
         self.score_clip, self.whiten_scores = score_clip, whiten_scores
         self.pool = PromptPool(describe_a_place if dataset is None else dataset, split, test_split)
@@ -109,13 +109,6 @@ class RLHFEnv(TokenEnv):
         self.ends = self.format.end_of_text if self.template == "chat" else self.codec.eos
         self.judge = judge_of(REWARD_MODEL if reward_model is None else reward_model, self.tokenizer, self.template, device)
         self._query: str | None = None
-        self._first_seed = seed
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[tuple[int, ...], dict[str, Any]]:
-        seed, self._first_seed = (self._first_seed if seed is None else seed), None
-        return super().reset(seed=seed, options=options)
 
     def prompt(self, options: dict[str, Any]) -> list[int]:
         asked = options.get("initial_state")

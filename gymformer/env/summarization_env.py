@@ -75,19 +75,12 @@ class SummarizationEnv(TokenEnv):
         weighted = ((rouge_term, rouge_weight), (brevity_term, brevity_weight), (coverage_term, coverage_weight))
         self.default_reward = RewardSum(term(weight) for term, weight in weighted if weight)
         super().__init__(tokenizer or model_name or MODEL, max_generation=max_generation, at_limit=at_limit, pays=pays,
-                         reward_fn=reward_fn or self.default_reward, render_mode=render_mode)  # fmt: skip
+                         reward_fn=reward_fn or self.default_reward, seed=seed, render_mode=render_mode)  # fmt: skip
         self.pool = ArticlePool(ARTICLES if dataset_path is None else dataset_path, split, test_split)
         self.instruction = instruction
         self.format = ChatFormat(self.tokenizer)
         self.ends = self.format.end_of_text
         self.article = Article("", "")
-        self._first_seed = seed
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[tuple[int, ...], dict[str, Any]]:
-        seed, self._first_seed = (self._first_seed if seed is None else seed), None
-        return super().reset(seed=seed, options=options)
 
     def prompt(self, options: dict[str, Any]) -> list[int]:
         match options:

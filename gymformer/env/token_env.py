@@ -64,6 +64,7 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         at_limit: Literal["truncate", "terminate"] = "truncate",
         reward_fn: RewardFn | None = None,
         pays: Literal["end", "token"] = "end",
+        seed: int | None = None,  # of the first reset that brings none of its own
         render_mode: str | None = None,
     ):
         if pays not in ("end", "token"):
@@ -81,7 +82,7 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         self.codec = Codec(self.tokenizer)
         self.ends = self.codec.eos  # tokens that end a text without being part of it
         self.max_generation, self.at_limit, self.reward_fn, self.render_mode = max_generation, at_limit, reward_fn, render_mode
-        self.pays = pays
+        self.pays, self._first_seed = pays, seed
         self._paid = 0.0  # of the text's worth
         self._scores_later = False
         self.action_space = spaces.Discrete(self.codec.size)
@@ -115,7 +116,8 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[int, ...], dict[str, Any]]:
-        super().reset(seed=seed)
+        super().reset(seed=self._first_seed if seed is None else seed)
+        self._first_seed = None
         self._scores_later = bool((options or {}).get("score_later", False))
         self._prompt = tuple(self.prompt(options or {}))
         if not self._prompt:
