@@ -11,14 +11,29 @@ if TYPE_CHECKING:
     from gymformer.evaluation import trace_episode as trace_episode
     from gymformer.lm.reward import RewardModel as RewardModel
     from gymformer.presets import preset as preset
+    from gymformer.rl.a2c import A2C as A2C
+    from gymformer.rl.a2c import A2CConfig as A2CConfig
     from gymformer.rl.agent import load_agent as load_agent
+    from gymformer.rl.algorithm import Algorithm as Algorithm
     from gymformer.rl.common_nn import MLPActorNetwork as MLPActorNetwork
     from gymformer.rl.common_nn import MLPCriticNetwork as MLPCriticNetwork
+    from gymformer.rl.dpo import DPO as DPO
+    from gymformer.rl.dpo import DPOConfig as DPOConfig
     from gymformer.rl.envs import make_envs as make_envs
+    from gymformer.rl.grpo import GRPO as GRPO
+    from gymformer.rl.grpo import GRPOConfig as GRPOConfig
     from gymformer.rl.kl import KLPenalty as KLPenalty
     from gymformer.rl.ppo import PPO as PPO
     from gymformer.rl.ppo import PPOConfig as PPOConfig
+    from gymformer.rl.reinforce import Reinforce as Reinforce
+    from gymformer.rl.reinforce import ReinforceConfig as ReinforceConfig
+    from gymformer.rl.reinforce import ReinforceStable as ReinforceStable
+    from gymformer.rl.reinforce import ReinforceStableConfig as ReinforceStableConfig
+    from gymformer.rl.rloo import RLOO as RLOO
+    from gymformer.rl.rloo import RLOOConfig as RLOOConfig
     from gymformer.rl.rollouts import collect as collect
+    from gymformer.rl.sft import SFT as SFT
+    from gymformer.rl.sft import SFTConfig as SFTConfig
     from gymformer.rl.transformers_nn import LMActorNetwork as LMActorNetwork
     from gymformer.rl.transformers_nn import LMCriticNetwork as LMCriticNetwork
     from gymformer.trainer.reward import load_reward_model as load_reward_model
@@ -28,6 +43,13 @@ if TYPE_CHECKING:
 # Where each public name lives. It is imported when it is first used: `import gymformer` alone
 # loads Gymnasium, to register our environments there, but neither torch nor files.
 _HOMES = {
+    "A2C": "gymformer.rl.a2c",
+    "A2CConfig": "gymformer.rl.a2c",
+    "Algorithm": "gymformer.rl.algorithm",
+    "DPO": "gymformer.rl.dpo",
+    "DPOConfig": "gymformer.rl.dpo",
+    "GRPO": "gymformer.rl.grpo",
+    "GRPOConfig": "gymformer.rl.grpo",
     "KLPenalty": "gymformer.rl.kl",
     "LMActorNetwork": "gymformer.rl.transformers_nn",
     "LMCriticNetwork": "gymformer.rl.transformers_nn",
@@ -35,7 +57,15 @@ _HOMES = {
     "MLPCriticNetwork": "gymformer.rl.common_nn",
     "PPO": "gymformer.rl.ppo",
     "PPOConfig": "gymformer.rl.ppo",
+    "RLOO": "gymformer.rl.rloo",
+    "RLOOConfig": "gymformer.rl.rloo",
+    "Reinforce": "gymformer.rl.reinforce",
+    "ReinforceConfig": "gymformer.rl.reinforce",
+    "ReinforceStable": "gymformer.rl.reinforce",
+    "ReinforceStableConfig": "gymformer.rl.reinforce",
     "RewardModel": "gymformer.lm.reward",
+    "SFT": "gymformer.rl.sft",
+    "SFTConfig": "gymformer.rl.sft",
     "collect": "gymformer.rl.rollouts",
     "evaluate": "gymformer.evaluation",
     "load_agent": "gymformer.rl.agent",
