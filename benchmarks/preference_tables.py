@@ -34,9 +34,9 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
             free = [smooth(r["curve"]) for r in result["ppo"] if r["kl_coef"] == 0]
             fall = min(peak(curve)["gold"] - curve[-1]["gold"] for curve in free)
             rise = min(curve[-1]["proxy"] - peak(curve)["proxy"] for curve in free)
-            # A mean of LATE updates has a standard error of about 0.04.
-            return [Target("overoptimisation, without a price of divergence, fall of gold from its peak", fall, 0.3, True),
-                    Target("overoptimisation, rise of the proxy meanwhile", rise, 0.3, True)]  # fmt: skip
+            # The difference of two means of LATE updates of 256 episodes has a standard error of 0.03 to 0.04.
+            return [Target("overoptimisation, without a price of divergence, fall of gold from its peak", fall, 0.1, True),
+                    Target("overoptimisation, rise of the proxy meanwhile", rise, 0.1, True)]  # fmt: skip
         case "summaries":
             rise = min(r["after"][how] / r["before"][how] - 1 for r in result["runs"] for how in ("greedy", "sampled"))
             return [Target("summaries, rise of ROUGE-L", rise, 0.3, True)]

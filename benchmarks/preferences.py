@@ -15,8 +15,8 @@ import tables
 from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, ask, machine, results_in, write
 
 SEEDS = 3
-REWARD = {"epochs": 1, "batch_size": 4, "test_size": 0.1, "template": "chat"}
-DATA = ("descriptiveness_offline_5k", "sentiment_pairs")
+REWARD = {"batch_size": 4, "test_size": 0.1, "template": "chat", "eval_interval": 5000}  # one evaluation, at the end
+DATA = {"descriptiveness_offline_5k": {"epochs": 1, "learning_rate": 5e-4}, "sentiment_pairs": {"epochs": 2}}
 RLHF = {"kl_coef": 0.1, "episodes": 4096, "envs": 128, "prompts": 512}
 OVER = RLHF | {"episodes": 3584}
 COEFFICIENTS = (0.0, 0.05, 0.2)  # beside RLHF's own
@@ -24,7 +24,7 @@ BEST_OF = {"n": [1, 2, 4, 8, 16, 32], "prompts": 100}
 DPO = {"beta": 0.1, "lr": 3e-4, "pairs": 9000, "every": 1500, "prompts": 256}
 SUMMARIES = {"episodes": 2560, "envs": 128, "articles": 150}
 QUICK = {
-    "reward": {"settings": REWARD | {"batch_size": 512, "max_tokens": 100_000}},
+    "reward": {"settings": REWARD | {"epochs": 1, "batch_size": 512, "max_tokens": 100_000}},
     "rlhf": {"episodes": 256, "prompts": 8},
     "best_of_n": {"n": [1, 2], "prompts": 2},
     "dpo": {"pairs": 32, "every": 32, "prompts": 2},
@@ -50,7 +50,7 @@ def seeds(options: argparse.Namespace) -> range:
 
 def reward(options: argparse.Namespace) -> dict[str, Any]:
     """Reward models of both sets of preferences."""
-    asked = [{"data": data, "settings": REWARD, "seed": seed} for data in DATA for seed in seeds(options)]
+    asked = [{"data": data, "settings": REWARD | own, "seed": seed} for data, own in DATA.items() for seed in seeds(options)]
     answers = runs(options, "reward", asked)
     return {"runs": {data: [a for a, s in zip(answers, asked, strict=True) if s["data"] == data] for data in DATA}}
 
