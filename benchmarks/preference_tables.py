@@ -132,8 +132,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     _way(panes["way"], result["dpo"]["curve"], "black", f"DPO, beta {result['dpo']['beta']:g}", marker=".")
     _way(panes["way"], result["best_of_n"]["curve"], "grey", "best of n", marker=".")
     for name, title in (
-        ("proxy", "reward model's score (the proxy)"),
-        ("gold", "gold score (the truth)"),
+        ("proxy", "proxy: its score"),
+        ("gold", "gold: the truth"),
         ("kl", "nats from the reference"),
     ):
         panes[name].set_ylabel(title)
