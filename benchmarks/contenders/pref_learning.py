@@ -20,9 +20,10 @@ from gymformer.evaluation.best_of_n import kl_of_best_of_n
 from gymformer.lm.rows import RowFormat
 from gymformer.resources import resource
 from gymformer.rl.agent import TrainedAgent, language_agent
-from gymformer.rl.dpo import DPO, DPOConfig, pairs_of
+from gymformer.rl.dpo import DPO, DPOConfig
 from gymformer.rl.kl import log_probs_of
 from gymformer.rl.segment import Segment
+from gymformer.trainer.preference_batches import pairs_of
 
 ENV, WRITER = "RLHFEnv-v0", "models/writer"
 HELD_OUT = {"split": "test"}

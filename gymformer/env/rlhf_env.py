@@ -18,7 +18,6 @@ from gymformer.env.chat import ChatFormat
 from gymformer.env.token_env import TokenEnv
 from gymformer.resources import resource
 from gymformer.rewards.component import RewardComponent, RewardSum
-from gymformer.rl.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -200,12 +199,11 @@ def loaded(folder: Path, changed: int, device: str) -> "RewardModel":
 
 
 def finite(scores: Sequence[float], infos: list[dict[str, Any]]) -> Sequence[float]:
-    """The scores. Raises NonFiniteError where one is NaN or infinite, which clipping would hide."""
+    """The scores. Raises FloatingPointError where one is NaN or infinite, which clipping would hide."""
     for score, info in zip(scores, infos, strict=True):
         if not math.isfinite(score):
-            raise NonFiniteError("reward", f"the reward model gave the reward {score} for the answer {info['text'][:80]!r} to "
-                                 f"{_asked(info)[:80]!r}; training stopped because nothing can be learned from it. Mend the reward model",
-                                 {"scores": np.array(scores)})  # fmt: skip
+            raise FloatingPointError(f"the reward model gave the reward {score} for the answer {info['text'][:80]!r} to {_asked(info)[:80]!r}; "
+                                     "training stopped because nothing can be learned from it. Mend the reward model")  # fmt: skip
     return scores
 
 

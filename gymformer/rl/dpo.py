@@ -1,9 +1,8 @@
 """Direct preference optimisation: a policy learns from pairs of answers, without a reward model and without acting."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +15,7 @@ from gymformer.rl.networks import ActorNetwork
 from gymformer.rl.optim import PackedAdam
 from gymformer.rl.segment import Segment
 
-if TYPE_CHECKING:
-    from gymformer.data.preferences import Preference
-    from gymformer.lm.rows import RowFormat
-
-__all__ = ["DPO", "DPOConfig", "Pair", "dpo_loss", "pairs_of"]
+__all__ = ["DPO", "DPOConfig", "Pair", "dpo_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +106,6 @@ def log_probs_of_answers(actor: ActorNetwork, segments: list[Segment]) -> Tensor
     log_probs, _ = actor.policy.log_probs_and_entropy(actor.evaluate(states), actions)  # (N,)
     of = torch.repeat_interleave(torch.arange(len(segments)), torch.tensor([len(s) for s in segments])).to(device)
     return torch.zeros(len(segments), device=device).index_add(0, of, log_probs)
-
-
-def pairs_of(preferences: "Iterable[Preference]", rows: "RowFormat") -> list[Pair]:
-    """Of every record each of the best candidates against each of the others, as tokens that end as `rows` says. A record in which
-    all are tied gives none, and margins are not looked at."""
-    pairs = []
-    for record in preferences:
-        prompt = tuple(rows.prompt_ids(record.prompt))
-        answers = [tuple(rows.row(prompt, candidate)[len(prompt) :]) for candidate in record.candidates]
-        others = [answer for n, answer in enumerate(answers) if n not in record.best]
-        pairs += [Pair(prompt, answers[best], other) for best in record.best for other in others]
-    return pairs
 
 
 def answered(prompt: Sequence[int], answer: Sequence[int]) -> Segment:

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,6 @@ from gymformer.pretrained import fuse_activations, has_tokenizer_files, no_bars,
 from gymformer.resources import folder_or_id
 from gymformer.rl.batch import States
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, RecomputeSession, Session, ValueHead, last_states
-
-if TYPE_CHECKING:
-    from gymformer.lm.reward import RewardModel
 
 __all__ = ["LMActorNetwork", "LMCriticNetwork"]
 
@@ -247,20 +244,16 @@ class LMCriticNetwork(CriticNetwork):
             vocabulary.requires_grad_(False)  # the vocabulary is never projected, and what is never used must not be trained
 
     @classmethod
-    def from_reward_model(cls, reward_model: "str | Path | RewardModel", *, lora: Any = None, gradient_checkpointing: bool = False
-                          ) -> Self:  # fmt: skip
-        """A critic that starts as a copy of a reward model, a folder or a `RewardModel` (arXiv:2009.01325, section 3.4): at first
-        the value of a state is what the reward model's head makes of the tokens so far, where no end token stands yet."""
-        from gymformer.lm.reward import RewardModel
-
-        reward = reward_model if isinstance(reward_model, RewardModel) else RewardModel.from_pretrained(reward_model, "cpu")
+    def from_reward_model(cls, reward_model: Any, *, lora: Any = None, gradient_checkpointing: bool = False) -> Self:
+        """A critic that starts as a copy of a `RewardModel` (arXiv:2009.01325, section 3.4), such as `load_reward_model` gives: at
+        first the value of a state is what the reward model's head makes of the tokens so far, where no end token stands yet."""
         with no_bars(), torch.random.fork_rng(devices=[]):
-            lm: Any = AutoModelForCausalLM.from_config(copy.deepcopy(reward.model.config), dtype=torch.float32)
-        getattr(lm, lm.base_model_prefix).load_state_dict(reward.trunk.state_dict())
+            lm: Any = AutoModelForCausalLM.from_config(copy.deepcopy(reward_model.model.config), dtype=torch.float32)
+        getattr(lm, lm.base_model_prefix).load_state_dict(reward_model.trunk.state_dict())
         critic = cls(lm.eval(), lora=lora, gradient_checkpointing=gradient_checkpointing)
         with torch.no_grad():
-            critic.head.weight.copy_(reward.model.score.weight)
-            critic.head.bias.fill_(-reward.offset)
+            critic.head.weight.copy_(reward_model.model.score.weight)
+            critic.head.bias.fill_(-reward_model.offset)
         return critic
 
     def forward(self, state: Tensor) -> Tensor:

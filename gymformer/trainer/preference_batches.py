@@ -1,7 +1,7 @@
-"""Preferences as rows of tokens, in batches of about one length."""
+"""Preferences as rows of tokens, in batches of about one length, and as pairs."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from gymformer.data.preferences import Preference, Preferences, Refusal, require_few
 from gymformer.lm.reward import RewardModel, as_batch
+from gymformer.lm.rows import RowFormat
+from gymformer.rl.dpo import Pair
 from gymformer.seeding import derive_seed
 
-__all__ = ["Batch", "Example", "encode", "epoch_batches", "fingerprint", "parts", "stack"]
+__all__ = ["Batch", "Example", "encode", "epoch_batches", "fingerprint", "pairs_of", "parts", "stack"]
 
 MEGABATCH = 32  # batches whose rows are sorted by length together
 
@@ -112,3 +114,15 @@ def fingerprint(examples: Sequence[Example]) -> str:
     for example in examples:
         digest.update(repr((example.rows, example.record.best, example.record.margin)).encode())
     return digest.hexdigest()[:16]
+
+
+def pairs_of(preferences: Iterable[Preference], rows: RowFormat) -> list[Pair]:
+    """Of every record each of the best candidates against each of the others, as tokens that end as `rows` says. A record in which
+    all are tied gives none, and margins are not looked at."""
+    pairs = []
+    for record in preferences:
+        prompt = tuple(rows.prompt_ids(record.prompt))
+        answers = [tuple(rows.row(prompt, candidate)[len(prompt) :]) for candidate in record.candidates]
+        others = [answer for n, answer in enumerate(answers) if n not in record.best]
+        pairs += [Pair(prompt, answers[best], other) for best in record.best for other in others]
+    return pairs

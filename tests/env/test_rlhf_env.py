@@ -7,7 +7,6 @@ import torch
 from gymformer import PPOConfig, collect, make_envs, train_agent
 from gymformer.env import RLHFEnv, create_vectorized_envs
 from gymformer.lm.reward import RewardModel
-from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.networks import match_tokens
 from gymformer.rl.transformers_nn import LMActorNetwork
 from gymformer.testing import byte_tokenizer, tiny_lm
@@ -91,9 +90,9 @@ def test_scores_that_are_given_together_are_whitened_and_keep_their_mean():
 @pytest.mark.parametrize("settings", [{}, {"score_clip": 1.0}, {"whiten_scores": True}])
 def test_a_score_that_is_no_number_is_not_clipped_into_one(settings):
     env = an_env(lambda replies: [float("nan")] * len(replies), **settings)
-    with pytest.raises(NonFiniteError, match="gave the reward nan for the answer 'ab'"):
+    with pytest.raises(FloatingPointError, match="gave the reward nan for the answer 'ab'"):
         env.score_together(ended("ab", "c"))
-    with pytest.raises(NonFiniteError, match="gave the reward nan"):
+    with pytest.raises(FloatingPointError, match="gave the reward nan"):
         write(env, "ab")
 
 
@@ -227,7 +226,7 @@ def test_an_episode_stepped_by_hand_is_paid_at_its_end_also_after_a_rollout(rewa
 
 
 def test_a_score_that_is_no_number_stops_the_rollout():
-    with pytest.raises(NonFiniteError, match="gave the reward nan"):
+    with pytest.raises(FloatingPointError, match="gave the reward nan"):
         a_rollout(lambda replies: [float("nan")] * len(replies), num_envs=2, episodes=2)
 
 

@@ -55,7 +55,7 @@ def test_its_scale_is_that_of_the_held_out_candidates(model):
 
 def test_a_critic_that_starts_from_it_reads_with_its_head(model):
     """Of tokens with and without an end: what the reward model's head makes of the last of them."""
-    critic = LMCriticNetwork.from_reward_model("models/reward_model")
+    critic = LMCriticNetwork.from_reward_model(model)
     rows = torch.tensor([[1, 40, 200, 4], [1, 60, 61, 77]])
     with torch.no_grad():
         values, expected = critic(rows), model(rows, torch.tensor([4, 4]))

@@ -7,10 +7,11 @@ import torch
 
 from gymformer.data.preferences import load_preferences
 from gymformer.lm.rows import RowFormat
-from gymformer.rl.dpo import DPO, DPOConfig, Pair, answered, dpo_loss, log_probs_of_answers, pairs_of
+from gymformer.rl.dpo import DPO, DPOConfig, Pair, answered, dpo_loss, log_probs_of_answers
 from gymformer.rl.networks import match_tokens
 from gymformer.rl.transformers_nn import LMActorNetwork
 from gymformer.testing import byte_tokenizer, tiny_lm
+from gymformer.trainer.preference_batches import pairs_of
 
 PAIRS = [Pair((i, 2), (3, 4, 5), (6, 7)) for i in range(8)]
 

@@ -352,7 +352,7 @@ def test_a_dry_run_fails_where_a_full_run_would(tmp_path):
     ("rows", "options", "message"),
     [
         ([], {}, "are empty"),
-        ([*easy(5), {"prompt": "a"}], {}, "row 6: it lacks query"),
+        ([*easy(5), {"prompt": "a"}], {}, "row 6: it lacks chosen, rejected"),
         ([*easy(5), {"prompt": "x" * 64, "chosen": "a", "rejected": "b"}], {},
          r"row 6: its prompt has 64 tokens, which leaves no room for a reply in the model's context of 64\..*max_refused"),
         ([*easy(5), {"prompt": "x" * 60, "chosen": "abcdef", "rejected": "b"}], {}, "row 6: its prompt and reply have 67 tokens, more than the"),
