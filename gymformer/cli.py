@@ -37,7 +37,7 @@ options:
   --version   show the version
 
 examples:
-  gymformer demo                                    a tour of two minutes
+  gymformer demo                                    a tour of three minutes
   gymformer envs lunar                              what can be trained in
   gymformer train CartPole-v1 --seed 0              train, save, evaluate
   gymformer reward MODEL DATA OUTPUT --dry-run      what a reward model's training would take
@@ -442,7 +442,7 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def demo(args: list[str]) -> int:
-    """train CartPole from nothing and a language model to think, and see all of it"""
+    """train CartPole, a model that thinks, and one that is tuned by preferences"""
     options = _parse("demo", args)
     from gymformer.demo import FULL, QUICK, run_demo
 

@@ -27,8 +27,8 @@ EVALUATED = 300  # held-out questions
 GOAL = 0.85  # share of likeliest answers that must be right
 COMPARED = 1000  # questions whose four answers somebody has compared
 PREFERRED = 0.33  # share of labels that the reward model must meet; by chance it is a quarter
-DESCRIBED = 1536  # descriptions that the writer learns from
-JUDGED = 200  # descriptions before and after
+DESCRIBED = 1280  # descriptions that the writer learns from
+JUDGED = 150  # descriptions before and after
 RISE = 0.75  # of the true score, in standard deviations
 LINES = 100  # a line of progress every so many episodes, where no bar can be shown
 
