@@ -134,12 +134,7 @@ def run(name: str, options: argparse.Namespace) -> bool:
 
 def write_tables(out: Path, check: bool) -> bool:
     """The README's tables from the results; with `check`, only whether they are what the README has."""
-    readme = HERE / "README.md"
-    text = tables.insert(readme, tables.MARKER, tables.render(results_in(out, COMMANDS)))
-    if check:
-        return readme.read_text() == text
-    readme.write_text(text)
-    return True
+    return tables.fill(HERE / "README.md", tables.MARKER, tables.render(results_in(out, COMMANDS)), check)
 
 
 def main() -> int:

@@ -162,13 +162,9 @@ def run(name: str, options: argparse.Namespace) -> bool:
 
 def write_tables(out: Path, check: bool) -> bool:
     """The README's tables from the results; with `check`, only whether they are what the README has."""
-    readme, names = HERE / "README.md", [f"language_{name}" for name in language_tables.SECTIONS]
+    names = [f"language_{name}" for name in language_tables.SECTIONS]
     results = {name.removeprefix("language_"): result for name, result in results_in(out, names).items()}
-    text = tables.insert(readme, language_tables.MARKER, language_tables.render(results))
-    if check:
-        return readme.read_text() == text
-    readme.write_text(text)
-    return True
+    return tables.fill(HERE / "README.md", language_tables.MARKER, language_tables.render(results), check)
 
 
 def main() -> int:

@@ -93,13 +93,9 @@ def run(name: str, options: argparse.Namespace) -> bool:
 
 def write_tables(out: Path, check: bool) -> bool:
     """The README's tables from the results; with `check`, only whether they are what the README has."""
-    readme, names = HERE / "README.md", [f"preferences_{name}" for name in COMMANDS]
+    names = [f"preferences_{name}" for name in COMMANDS]
     results = {name.removeprefix("preferences_"): result for name, result in results_in(out, names).items()}
-    text = tables.insert(readme, preference_tables.MARKER, preference_tables.render(results))
-    if check:
-        return readme.read_text() == text
-    readme.write_text(text)
-    return True
+    return tables.fill(HERE / "README.md", preference_tables.MARKER, preference_tables.render(results), check)
 
 
 def main() -> int:

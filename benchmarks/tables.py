@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-__all__ = ["MARKER", "Target", "insert", "render", "table", "targets", "where"]
+__all__ = ["MARKER", "Target", "fill", "render", "table", "targets", "where"]
 
 MARKER = "classic"  # of the README's part that these tables fill
 NAMES = {"gymformer": "gymformer", "sb3": "Stable-Baselines3", "cleanrl": "CleanRL's ppo.py", "numpy": "numpy alone"}
@@ -102,12 +102,16 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     return "\n\n".join(texts)
 
 
-def insert(readme: Path, marker: str, text: str) -> str:
-    """The README's content with `text` between its markers."""
+def fill(readme: Path, marker: str, text: str, check: bool = False) -> bool:
+    """Puts `text` between the README's markers; with `check`, only says whether it stands there."""
     begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
     before, _, rest = readme.read_text().partition(begin)
     _, _, after = rest.partition(end)
-    return f"{before}{begin}\n{text}\n{end}{after}"
+    filled = f"{before}{begin}\n{text}\n{end}{after}"
+    if check:
+        return readme.read_text() == filled
+    readme.write_text(filled)
+    return True
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

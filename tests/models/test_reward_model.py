@@ -62,6 +62,8 @@ def test_a_critic_that_starts_from_it_reads_with_its_head(model):
     assert torch.allclose(values, expected, atol=1e-5)
     assert all(parameter.requires_grad for parameter in critic.head.parameters())
     assert not any(parameter.requires_grad for parameter in model.parameters()), "a copy: the reward model stays frozen"
+    with pytest.raises(TypeError, match=r"load_reward_model\(folder\)"):
+        LMCriticNetwork.from_reward_model("models/reward_model")
 
 
 def test_the_recipe_runs(tmp_path, monkeypatch, capsys):
