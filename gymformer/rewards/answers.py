@@ -1,4 +1,4 @@
-"""Whether an answer equals the right one: exactly as numbers, else symbolically."""
+"""Answers: where a text gives its own, and whether that equals the right one: exactly as numbers, else symbolically."""
 
 import logging
 import math
@@ -6,7 +6,7 @@ import re
 import threading
 from fractions import Fraction
 
-__all__ = ["closeness", "is_correct", "plain_number"]
+__all__ = ["boxed_answer", "closeness", "hash_answer", "is_correct", "plain_number"]
 
 LONGEST = 120  # characters of a number or formula; no right one is longer, and a wrong one must not keep a parser busy
 MOST_BRACKETS = 20
@@ -14,12 +14,15 @@ LARGEST_EXPONENT = 1000  # of all exponents multiplied: 9**9**9 has 370 million 
 LARGEST_EXPONENT_OF_LETTERS = 12  # a power of a sum of letters is multiplied out
 TIMEOUT = 2  # seconds for one comparison, where a time-out is possible
 
+HASHES = "####"
+BOX = r"\\(?:boxed|fbox)(?![a-zA-Z])"
+LATEX_PIECE = re.compile(rf"(?P<open>{BOX}\s*\{{|\{{)|(?P<close>\}})|(?P<box>{BOX})|\\.", re.DOTALL)
 SURROUNDINGS = re.compile(r"^(?:\\?\$)?\s*(.*?)\s*\.?\s*\$?$")
 WRAPPED_WORDS = re.compile(r"\\(?:text|mathrm|boxed)\{([^{}]*)\}")
 INTEGER = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 DECIMAL = re.compile(rf"[+-]?(?:{INTEGER}(?:\.\d*)?|\.\d+)", re.ASCII)
 RATIO = re.compile(r"([+-]?\d+) ?/ ?(\d+)", re.ASCII)
-LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac\{([+-]?\d+)\}\{(\d+)\}", re.ASCII)
+LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac(?:\{([+-]?\d+)\}|(\d))(?:\{(\d+)\}|(\d))", re.ASCII)  # \frac12 is 1/2
 # Signs, names and commands that a mathematical answer is made of. No factorials, no sums, no words.
 SIGNS = re.compile(r"\\[a-zA-Z]+|\\[{}%,;:! $]|[0-9]+|[a-zA-Z]|[-+*/^_=<>(){}\[\],.|%:; ]", re.ASCII)
 COMMAND = re.compile(
@@ -62,7 +65,8 @@ def is_correct(answer: str, gold: str) -> bool:
 def plain_number(text: str) -> Fraction | None:
     """The number that `text` is, exactly; None if it is anything else.
 
-    Numbers are written in the digits 0 to 9: "18", "+18.0", "-.5", "1,000" (groups of three), "3/4", "\\frac{3}{4}"; within
+    Numbers are written in the digits 0 to 9: "18", "+18.0", "-.5", "1,000" (groups of three; or LaTeX's "1,\\!000", "1{,}000"),
+    "3/4", "\\frac{3}{4}", "\\frac34"; within
     "$…$" or "\\boxed{…}", after a currency's "$", before a full stop. No number are: "nan", "inf", "1e3" (exponents), "6+2", "5%",
     "1,00", "3/0", "١٨" (digits of other scripts), "1_000", the empty text and what is longer than `LONGEST`.
     """
@@ -71,16 +75,48 @@ def plain_number(text: str) -> Fraction | None:
         return None
     if text.startswith("\\boxed{") and text.endswith("}"):
         text = text[len("\\boxed{") : -1].strip()
-    text = SURROUNDINGS.sub(r"\1", text).replace("−", "-")
+    text = SURROUNDINGS.sub(r"\1", text).replace("−", "-").replace(",\\!", ",").replace("{,}", ",")
     if DECIMAL.fullmatch(text):
         return Fraction(text.replace(",", ""))
     if match := RATIO.fullmatch(text):
         above, below = int(match[1]), int(match[2])
     elif match := LATEX_RATIO.fullmatch(text):
-        above, below = int(match[2]) * (-1 if match[1] == "-" else 1), int(match[3])
+        above, below = int(match[2] or match[3]) * (-1 if match[1] == "-" else 1), int(match[4] or match[5])
     else:
         return None
     return Fraction(above, below) if below else None
+
+
+def hash_answer(text: str) -> str | None:
+    """What follows the first "####" on its line, as GSM8K writes answers: "72" of "… = 72 clips.\\n#### 72".
+
+    None without the mark, or with nothing behind it. A second mark on the line stays, so that "#### 5 #### 6" is no number.
+    """
+    return text.partition(HASHES)[2].partition("\n")[0].strip() or None
+
+
+def boxed_answer(text: str) -> str | None:
+    """What the last box holds, as MATH writes answers: "\\frac{3}{4}" of "… is $\\boxed{\\frac{3}{4}}$."
+
+    A box is \\boxed or \\fbox. In braces it ends with the brace that closes it (\\{ and \\} are none), and one that is not closed
+    is no box; without braces, as in "$\\boxed 7$", it ends with the formula or the line. None without a box, or if the last is
+    blank. Takes time linear in the length of `text`.
+    """
+    opened: list[int | None] = []  # where the contents of each box begin; None for a brace that opens none
+    contents, start = "", -1  # of the closed box that begins last
+    bare = -1  # where the contents of the last box without braces begin
+    for piece in LATEX_PIECE.finditer(text):
+        if piece["box"]:
+            bare = piece.end()
+        elif piece["close"]:
+            begin = opened.pop() if opened else None
+            if begin is not None and begin > start:
+                contents, start = text[begin : piece.start()], begin
+        elif piece["open"]:
+            opened.append(piece.end() if len(piece["open"]) > 1 else None)
+    if bare > start:
+        contents = re.split(r"[$\n]", text[bare:], maxsplit=1)[0]
+    return contents.strip() or None
 
 
 def closeness(answer: str, gold: str) -> float:

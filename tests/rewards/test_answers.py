@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymformer.rewards import closeness, is_correct, plain_number
+from gymformer.rewards import boxed_answer, closeness, hash_answer, is_correct, plain_number
 from gymformer.rewards.answers import LONGEST
 
 NUMBERS = {
@@ -166,3 +166,73 @@ def test_plain_numbers_need_no_extra_package():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "comparing formulas such as 'x+x' needs math-verify; install gymformer[tasks]" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("48+24 = 72\n#### 72", "72"), ("#### 72", "72"), ("####72", "72"), ("#### 1,000 \n", "1,000"), ("a #### -5\nb", "-5"),
+        ("#### 5 #### 6", "5 #### 6"), ("#### 5\n#### 6", "5"), ("##### 5", "# 5"), ("#### $18", "$18"), ("#### 5 or 6", "5 or 6"),
+        ("#### 72\r\n", "72"), ("72", None), ("", None), ("### 72", None), ("####", None), ("####  \n72", None), ("# # # # 72", None),
+    ],
+)  # fmt: skip
+def test_what_follows_four_hashes_is_the_answer(text, answer):
+    assert hash_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so $\\boxed{72}$.", "72"),
+        ("$\\boxed{\\frac{3}{4}}$", "\\frac{3}{4}"),
+        ("$\\boxed{\\left\\{1, \\frac{1}{2}\\right\\}}$", "\\left\\{1, \\frac{1}{2}\\right\\}"),
+        ("$\\boxed{\\left\\{x \\right.}$", "\\left\\{x \\right."),
+        ("\\boxed{5} and \\boxed{6}", "6"),
+        ("\\boxed{5} and \\boxed{6", "5"),
+        ("\\boxed{5} and \\boxed{}", None),
+        ("\\boxed{5} and \\boxed{ \n }", None),
+        ("\\boxed{\\boxed{5}}", "5"),
+        ("\\boxed{5 + \\boxed{6} }", "6"),
+        ("\\boxed{{5}}", "{5}"),
+        ("}} \\boxed{5} {{", "5"),
+        ("{\\boxed{5}}", "5"),
+        ("\\boxed {5}", "5"),
+        ("\\boxed\n{5}", "5"),
+        ("\\fbox{5}", "5"),
+        ("\\boxed{4} \\fbox{5}", "5"),
+        ("The answer is $\\boxed 7$, said $x$.", "7"),
+        ("$\\boxed7$", "7"),
+        ("$\\boxed\\frac12$", "\\frac12"),
+        ("\\boxed 7\nor 8", "7"),
+        ("\\boxed 7 or 8", "7 or 8"),
+        ("\\boxed{4} $\\boxed 7$", "7"),
+        ("$\\boxed 7$ \\boxed{4}", "4"),
+        ("\\boxedfoo{5}", None),
+        ("boxed{5}", None),
+        ("\\\\boxed{5}", None),
+        ("\\\\\\boxed{5}", "5"),
+        ("\\boxed", None),
+        ("\\boxed{", None),
+        ("\\boxed}", "}"),
+        ("72", None),
+        ("", None),
+        ("\\", None),
+    ],
+)
+def test_what_the_last_box_holds_is_the_answer(text, answer):
+    assert boxed_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    "text", ["\\boxed{" * 50_000, "\\boxed{" * 50_000 + "}" * 50_000, "\\boxed " * 50_000, "{" * 300_000, "\\" * 300_000, "\\boxed" + " " * 300_000]
+)
+def test_boxes_are_found_in_linear_time(text):
+    start = time.process_time()
+    assert boxed_answer(text) is None
+    assert time.process_time() - start < 10
+
+
+@given(st.text(alphabet="\\{}$ \nboxedf1#", max_size=80), st.text(max_size=80))
+def test_any_text_has_an_answer_or_none(text, other):
+    for answer in (boxed_answer(text), boxed_answer(other), hash_answer(text), hash_answer(other)):
+        assert answer is None or answer == answer.strip() != ""
