@@ -144,7 +144,9 @@ def _problem(row: Any) -> Problem:
     before, *marked = text.split("####")
     if marked:
         if len(marked) > 1 or (last := hash_answer(text)) is None:
-            raise ValueError(f"its {answered} has {len(marked)} marks #### and {marked[0].strip()!r} behind the first, not one answer")
+            raise ValueError(
+                f"its {answered} has {len(marked)} marks #### and {marked[0].strip()!r} behind the first, not one answer"
+            )
         return Problem(question, last, _lines(before))
     if answered == "solution" and "\n" in text:
         raise ValueError("its solution has several lines, and no \\boxed{…} or #### says which of them is the answer")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from gymformer.rewards.answers import plain_number
 
@@ -22,7 +23,7 @@ NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+"
 # A number, a sign or spaces; or anything else, which is refused.
 PIECE = re.compile(rf"(?P<number>{NUMBER})|(?P<sign>\*\*|//|[-+*/^()])| +|(?P<unknown>.)", re.ASCII | re.DOTALL)
 ANNOTATION = re.compile(r"<<([^<>=\n]*)=([^<>\n]*)>>")
-OPERATIONS: dict[type[ast.AST], Callable[..., Fraction]] = {
+OPERATIONS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.UAdd: operator.pos, ast.USub: operator.neg,
 }  # fmt: skip
 

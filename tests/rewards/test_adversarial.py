@@ -20,9 +20,10 @@ GRADED = [
     ("not 6, 5", "5", False), ("The answer is 5", "5", False), ("any number", "5", False), ("5 # 6", "5", False),
     ("5 // 6", "5", False), ("5 <!-- 6 -->", "5", False), ("5 % 6", "5", False), ("5 /* */", "5", False), ("5 %", "5", False),
     # the question again, an unfinished calculation, an annotation
-    ("48/2", "24", False), ("48/2=24", "24", False), ("<<48/2=24>>24", "24", False), ("2^3", "8", False), ("2*4", "8", False),
+    ("48/2=24", "24", False), ("<<48/2=24>>24", "24", False), ("2^3", "8", False), ("2*4", "8", False),
     ("(8)", "8", False), ("[8]", "8", False), ("8!", "8", False), ("||8||", "8", False), ("\\sqrt{64}", "8", False),
-    # equal numbers, however they are written
+    # equal numbers, however they are written; a quotient is one
+    ("48/2", "24", True),
     ("18.0", "18", True), ("1,000", "1000", True), ("1000", "1,000", True), ("$18", "18", True), ("\\$18", "18", True),
     ("$18.00", "18", True), ("18.", "18", True), ("+18", "18", True), ("018", "18", True), ("−5", "-5", True), ("-0", "0", True),
     ("0.50", "1/2", True), ("\\frac{1}{2}", "0.5", True), ("\\frac12", "\\frac{1}{2}", True), ("\\dfrac{2}{4}", "1/2", True),
@@ -48,14 +49,16 @@ GRADED = [
     # code
     ("__import__('os').getpid()", "5", False), ("f'{5}'", "5", False), ("exec('5')", "5", False), ("5\x00", "5", False),
     ("\x005", "5", False), ("'5'", "5", False), ("lambda: 5", "5", False), ("5 if 1 else 6", "5", False), ("%s", "5", False),
-    ("%d" % 5 + "%n", "5", False), ("{5}", "5", False), ("\x1b[31m5", "5", False), ("5\\", "5", False), ("\\", "5", False),
+    ("5%n", "5", False), ("{5}", "5", False), ("\x1b[31m5", "5", False), ("5\\", "5", False), ("\\", "5", False),
     # blank
     ("", "5", False), ("   ", "5", False), (".", "5", False), ("$", "5", False), ("-", "5", False), ("####", "5", False), ("5", "", False),
     # formulas: towers of powers, brackets, letters, braces that do not close
     ("9^9^9^9", "\\sqrt{2}", False), ("9^{9^{9^{9}}}", "\\sqrt{2}", False), ("((9^{99})^{99})^{99}", "\\sqrt{2}", False),
     ("(x+y+z)^{999}", "x^2", False), ("x^x^x", "x^2", False), ("(" * 59 + "x" + ")" * 59, "x^2", False), ("{" * 59 + "x", "x^2", False),
     ("\\sqrt{" * 20 + "2" + "}" * 20, "\\sqrt{2}", False), ("\\frac{" * 20 + "x", "x^2", False), ("x}{", "x^2", False),
-    ("\\boxed{x^2", "x^2", False), ("x^2}", "x^2", False), ("\\sqrt{2} \\text{ or } 3", "\\sqrt{2}", False),
+    ("(a+b+c+d+e+f+g+h)^{12}", "(a+b+c+d+e+f+g+h)^2", False), ("(\\sqrt{2}+\\sqrt{3}+\\sqrt{5}+\\sqrt{7})^{999}", "\\sqrt{2}", False),
+    ("\\sqrt{2}} , 5 {", "\\sqrt{2}", False), ("\\boxed{x^2", "x^2", False), ("x^2}", "x^2", False),
+    ("\\sqrt{2} \\text{ or } 3", "\\sqrt{2}", False),
     ("\\sqrt{2}, 3", "\\sqrt{2}", False), ("\\sqrt{2}; 3", "\\sqrt{2}", False), ("\\sqrt{2} = 3", "\\sqrt{2}", False),
     ("3 = \\sqrt{2}", "\\sqrt{2}", False), ("\\sqrt{2} % 3", "\\sqrt{2}", False), ("\\{\\sqrt{2}, 3\\}", "\\sqrt{2}", False),
     ("\\sqrt{2} \\quad 3", "\\sqrt{2}", False), ("\\sqrt{2} \\pm 1", "\\sqrt{2}", False), ("x", "y", False), ("x", "\\sqrt{2}", False),
@@ -106,8 +109,9 @@ CALCULATED = [
     ("[2][0]", "'['"), ("{2}", "'{'"), ("'2'*9", '"\'"'), ("2;3", "';'"), ("2,3", "','"), ("2=2", "'='"), ("2==2", "'='"), ("2<3", "'<'"),
     ("2 # 3", "'#'"), ("2\n+3", r"'\n'"), ("2\\\n+3", r"'\\'"), ("2\x00", r"'\x00'"), ("\ufeff2", r"'\ufeff'"), ("2 3", "no complete"),
     ("2(3)", "no complete"), ("(2)(3)", "no complete"), ("2 1/2", "no complete"), ("5%", "'%'"), ("5%2", "'%'"), ("$5*2", "'$'"), ("€5", "'€'"),
-    ("1_000", "'_'"), ("1,00", "','"), ("1,000,00", "','"), ("0x10", "'x'"), ("0b1", "'b'"), ("1j", "'j'"), ("2!", "'!'"), ("~2", "'~'"), ("2|1", "'|'"),
-    ("x", "'x'"), ("two", "'t'"), ("", "no complete"), (" " * 101, "characters"), ("*" * 100, "no complete"), ("1.2.3", "no complete"),
+    ("1_000", "'_'"), ("1,00", "','"), ("1,000,00", "','"), ("0x10", "'x'"), ("0b1", "'b'"), ("1j", "'j'"), ("2!", "'!'"), ("~2", "'~'"),
+    ("2|1", "'|'"), ("x", "'x'"), ("two", "'t'"), ("", "no complete"), (" " * 101, "characters"), ("*" * 100, "no complete"),
+    ("1.2.3", "no complete"),
     ("...", "'.'"), ("1+" * 49 + "1", 50), ("1+" * 1_000_000 + "1", "characters"),
 ]  # fmt: skip
 
@@ -165,5 +169,3 @@ def test_the_calculator_computes_or_says_why_not(expression, outcome):
 @pytest.mark.parametrize(("text", "written"), SPLICED, ids=short)
 def test_the_calculator_writes_only_what_it_computed(text, written):
     assert in_a_thread(splice, text) == written
-
-
