@@ -11,6 +11,7 @@ import numpy as np
 
 from gymformer.data.arithmetic import HELD_OUT_SHARE, Problem, chain_sum, is_held_out
 from gymformer.resources import resource
+from gymformer.rewards.answers import boxed_answer, hash_answer
 
 __all__ = ["Draw", "ProblemPool", "Split", "chain_sums", "load_problems"]
 
@@ -91,8 +92,10 @@ def chain_sums(rng: np.random.Generator, difficulty: float | None = None) -> Pro
 def load_problems(path: str | Path) -> list[Problem]:
     """The problems of a JSON file (a list of records) or a JSON Lines file (one record a line).
 
-    A record is {"question": text, "answer": text or number}. An answer of GSM8K's form, lines that end in "#### 72", gives its
-    lines as the steps and what follows the mark as the answer. Raises ValueError that names the rows that are none of this.
+    A record is {"question": text, "answer": text or number}, or {"problem": text, "solution": text or number}; what else it has,
+    such as an id, is left out. Where a text marks its answer, by \\boxed{…} or by a line "#### 72", that is the answer, and the
+    lines that are not blank are the steps: all of them, or those before the mark ####. A text without a mark is the answer
+    itself; a solution of several lines needs one. Raises ValueError that names the rows that are none of this.
     """
     path = resource(path)
     text = path.read_text(encoding="utf-8")
@@ -108,7 +111,8 @@ def load_problems(path: str | Path) -> list[Problem]:
     if refused:
         more = [f"and {len(refused) - MOST_NAMED} more"] if len(refused) > MOST_NAMED else []
         raise ValueError(f'{path}: {len(refused)} of {len(refused) + len(problems)} rows are not {{"question": text, "answer": text or '
-                         f"number}}: {'; '.join(refused[:MOST_NAMED] + more)}. Mend or remove them")  # fmt: skip
+                         f'number}} or {{"problem": text, "solution": text or number}}: {"; ".join(refused[:MOST_NAMED] + more)}. '
+                         "Mend or remove them")  # fmt: skip
     if not problems:
         raise ValueError(f"{path} holds no problem")
     return problems
@@ -124,17 +128,30 @@ def _list_of(text: str, path: Path) -> list[Any]:
 def _problem(row: Any) -> Problem:
     if not isinstance(row, dict):
         raise ValueError(f"it is a {type(row).__name__}")
-    question, answer = row.get("question"), row.get("answer")
+    asked, answered = ("problem", "solution") if "problem" in row else ("question", "answer")
+    question, answer = row.get(asked), row.get(answered)
     if not isinstance(question, str) or not question.strip():
-        raise ValueError(f"its question is {question!r}")
+        raise ValueError(f"its {asked} is {question!r}")
     if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
-        raise ValueError(f"its answer is {answer!r}")
+        raise ValueError(f"its {answered} is {answer!r}")
     if isinstance(answer, float):
         if not math.isfinite(answer):
-            raise ValueError(f"its answer is {answer!r}, which is no number")
+            raise ValueError(f"its {answered} is {answer!r}, which is no number")
         answer = format(Decimal(repr(answer)), "f")  # as a person writes it: answers with exponents are no numbers
-    *steps, last = str(answer).strip().split("\n")
-    if "####" in last:
-        before, _, last = last.rpartition("####")
-        return Problem(question, last.strip(), tuple(step for step in [*steps, before.strip()] if step))
-    return Problem(question, str(answer).strip())
+    text = str(answer).strip()
+    if boxed := boxed_answer(text):
+        return Problem(question, boxed, _lines(text))
+    before, *marked = text.split("####")
+    if marked:
+        if len(marked) > 1 or (last := hash_answer(text)) is None:
+            raise ValueError(
+                f"its {answered} has {len(marked)} marks #### and {marked[0].strip()!r} behind the first, not one answer"
+            )
+        return Problem(question, last, _lines(before))
+    if answered == "solution" and "\n" in text:
+        raise ValueError("its solution has several lines, and no \\boxed{…} or #### says which of them is the answer")
+    return Problem(question, text)
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.split("\n") if line.strip())

@@ -1,6 +1,16 @@
 """What a text is worth: single terms, weighted sums of them, and the comparison of answers."""
 
-from gymformer.rewards.answers import closeness, is_correct, plain_number
+from gymformer.rewards.answers import boxed_answer, closeness, hash_answer, is_correct, plain_number
+from gymformer.rewards.calculator import calculate
 from gymformer.rewards.component import RewardComponent, RewardSum
 
-__all__ = ["RewardComponent", "RewardSum", "closeness", "is_correct", "plain_number"]
+__all__ = [
+    "RewardComponent",
+    "RewardSum",
+    "boxed_answer",
+    "calculate",
+    "closeness",
+    "hash_answer",
+    "is_correct",
+    "plain_number",
+]

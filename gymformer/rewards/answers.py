@@ -1,4 +1,4 @@
-"""Whether an answer equals the right one: exactly as numbers, else symbolically."""
+"""Answers: where a text gives its own, and whether that equals the right one: exactly as numbers, else symbolically."""
 
 import logging
 import math
@@ -6,27 +6,34 @@ import re
 import threading
 from fractions import Fraction
 
-__all__ = ["closeness", "is_correct", "plain_number"]
+__all__ = ["boxed_answer", "closeness", "hash_answer", "is_correct", "plain_number"]
 
 LONGEST = 120  # characters of a number or formula; no right one is longer, and a wrong one must not keep a parser busy
 MOST_BRACKETS = 20
-LARGEST_EXPONENT = 1000  # of all exponents multiplied: 9**9**9 has 370 million digits
-LARGEST_EXPONENT_OF_LETTERS = 12  # a power of a sum of letters is multiplied out
+LARGEST_EXPONENT = 1000  # of powers of powers, multiplied: 9**9**9 has 370 million digits
+LARGEST_EXPONENT_OF_LETTERS = 12
+MOST_TERMS = 500  # of a power of a sum, which is multiplied out: (a+b+c+d+e+f+g+h)^12 has 50,388
 TIMEOUT = 2  # seconds for one comparison, where a time-out is possible
 
+HASHES = "####"
+BOX = r"\\(?:boxed|fbox)(?![a-zA-Z])"
+LATEX_PIECE = re.compile(rf"(?P<open>{BOX}\s*\{{|\{{)|(?P<close>\}})|(?P<box>{BOX})|\\.", re.DOTALL)
 SURROUNDINGS = re.compile(r"^(?:\\?\$)?\s*(.*?)\s*\.?\s*\$?$")
 WRAPPED_WORDS = re.compile(r"\\(?:text|mathrm|boxed)\{([^{}]*)\}")
 INTEGER = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 DECIMAL = re.compile(rf"[+-]?(?:{INTEGER}(?:\.\d*)?|\.\d+)", re.ASCII)
 RATIO = re.compile(r"([+-]?\d+) ?/ ?(\d+)", re.ASCII)
-LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac\{([+-]?\d+)\}\{(\d+)\}", re.ASCII)
+LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac *(?:\{ *([+-]?\d+) *\}|(\d)) *(?:\{ *(\d+) *\}|(\d))", re.ASCII)  # \frac12 is 1/2
+UNIT = re.compile(r"(?:\\ )?\s*\\(?:text|mbox|mathrm)\{[^{}]*\}(?:\^\{?\d\}?)?\$?$")  # at the end: \text{ cm}^2
+SPACES = re.compile(r"(?<![^\W_]) | (?![^\W_])")  # beside anything but a letter or digit, where they mean nothing
 # Signs, names and commands that a mathematical answer is made of. No factorials, no sums, no words.
 SIGNS = re.compile(r"\\[a-zA-Z]+|\\[{}%,;:! $]|[0-9]+|[a-zA-Z]|[-+*/^_=<>(){}\[\],.|%:; ]", re.ASCII)
 COMMAND = re.compile(
     "frac|dfrac|tfrac|sqrt|pi|theta|alpha|beta|gamma|cdot|times|div|pm|infty|cup|cap|in|le|leq|ge|geq|lt|gt|ne|neq|left|right|"
     "sin|cos|tan|log|ln|circ|quad"
 )
-EXPONENT = re.compile(r"\^\s*[-+]?(\{[^{}^]*\}|\([^()^]*\)|\\?\w+)(?!\s*\^)")  # not itself raised to a power
+# The end of what is raised to a power, and the exponent, which is not itself raised to one.
+POWER = re.compile(r"(?<=(.))\s*\^\s*[-+]?(\{[^{}^]*\}|\([^()^]*\)|\\?\w+)(?!\s*\^)")
 WORD = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]{2,}")  # letters that no backslash makes a command
 # What a computer algebra system would read as a product or a quotient, and nobody else: 0x24c and "7 0 3" (0 to it), 1b2, 04:16.
 NO_FORMULA = re.compile(r"[a-zA-Z]\d|(?<![\d.])0\d*[a-zA-Z]|\d:\d|\d +\d|[a-zA-Z] +[a-zA-Z]", re.ASCII)
@@ -37,17 +44,19 @@ def is_correct(answer: str, gold: str) -> bool:
     """Whether `answer`, and nothing beside it, equals `gold`.
 
     If `gold` is a number, `answer` must be one, written plainly (`plain_number`) and exactly equal: 18.0 is 18 and 3/4 is
-    0.75, but neither 0.333 is 1/3 nor 6+2 is 8, or a policy would be paid for repeating the question. Otherwise equal are
-    texts that differ only in spaces and capitals (numerals of other bases, lists and times are texts), and formulas in LaTeX
-    that math-verify finds equal (which needs the extra "tasks"). Too long, too nested and too powerful formulas are wrong
-    unread. A formula that the question already contains counts as its answer, so use questions whose answer is not an equal
-    formula.
+    0.75, but neither 0.333 is 1/3 nor 6+2 is 8, or a policy would be paid for repeating the question. A unit in LaTeX may be left
+    out ("18" of "18\\text{ cm}"). Otherwise equal are texts that differ only in capitals and in spaces that mean nothing (numerals
+    of other bases, lists and times are texts), and formulas in LaTeX that math-verify finds equal (which needs the extra
+    "tasks"). Too long, too nested and too powerful formulas are wrong unread. A formula that the question already contains
+    counts as its answer, so use questions whose answer is not an equal formula.
     """
     if not answer.strip() or not gold.strip() or len(answer) > max(LONGEST, 2 * len(gold)):
         return False
-    number = plain_number(gold)
-    if number is not None:
-        return plain_number(answer) == number
+    number = plain_number(answer)
+    if number is not None and number == plain_number(UNIT.sub("", gold.strip())):
+        return True
+    if plain_number(gold) is not None:
+        return False
     answer, gold = (WRAPPED_WORDS.sub(r"\1", text).strip().strip("$") for text in (answer, gold))
     if _bare(answer) == _bare(gold):
         return True
@@ -62,25 +71,58 @@ def is_correct(answer: str, gold: str) -> bool:
 def plain_number(text: str) -> Fraction | None:
     """The number that `text` is, exactly; None if it is anything else.
 
-    Numbers are written in the digits 0 to 9: "18", "+18.0", "-.5", "1,000" (groups of three), "3/4", "\\frac{3}{4}"; within
-    "$…$" or "\\boxed{…}", after a currency's "$", before a full stop. No number are: "nan", "inf", "1e3" (exponents), "6+2", "5%",
-    "1,00", "3/0", "١٨" (digits of other scripts), "1_000", the empty text and what is longer than `LONGEST`.
+    Numbers are written in the digits 0 to 9: "18", "+18.0", "-.5", "1,000" (groups of three; LaTeX has "1,\\!000" and "1{,}000"),
+    "3/4", "\\frac{3}{4}", "\\frac34"; within "$…$" or "\\boxed{…}", after a currency's "$", before a full stop. No number are: "nan",
+    "inf", "1e3" (exponents), "6+2", "5%", "1,00", "3/0", "١٨" (digits of other scripts), "1_000", the empty text and what is
+    longer than `LONGEST`.
     """
     text = text.strip()
     if len(text) > LONGEST:
         return None
     if text.startswith("\\boxed{") and text.endswith("}"):
         text = text[len("\\boxed{") : -1].strip()
-    text = SURROUNDINGS.sub(r"\1", text).replace("−", "-")
+    text = SURROUNDINGS.sub(r"\1", text).replace("−", "-").replace(",\\!", ",").replace("{,}", ",")
     if DECIMAL.fullmatch(text):
         return Fraction(text.replace(",", ""))
     if match := RATIO.fullmatch(text):
         above, below = int(match[1]), int(match[2])
     elif match := LATEX_RATIO.fullmatch(text):
-        above, below = int(match[2]) * (-1 if match[1] == "-" else 1), int(match[3])
+        above, below = int(match[2] or match[3]) * (-1 if match[1] == "-" else 1), int(match[4] or match[5])
     else:
         return None
     return Fraction(above, below) if below else None
+
+
+def hash_answer(text: str) -> str | None:
+    """What follows the first "####" on its line, as GSM8K writes answers: "72" of "… = 72 clips.\\n#### 72".
+
+    None without the mark, or with nothing behind it. A second mark on the line stays, so that "#### 5 #### 6" is no number.
+    """
+    return text.partition(HASHES)[2].partition("\n")[0].strip() or None
+
+
+def boxed_answer(text: str) -> str | None:
+    """What the last box holds, as MATH writes answers: "\\frac{3}{4}" of "… is $\\boxed{\\frac{3}{4}}$."
+
+    A box is \\boxed or \\fbox. In braces it ends with the brace that closes it (\\{ and \\} are none), and one that is not closed
+    is no box; without braces, as in "$\\boxed 7$", it ends with the formula or the line. None without a box, or if the last is
+    blank. Takes time linear in the length of `text`.
+    """
+    opened: list[int | None] = []  # where the contents of each box begin; None for a brace that opens none
+    contents, start = "", -1  # of the closed box that begins last
+    bare = -1  # where the contents of the last box without braces begin
+    for piece in LATEX_PIECE.finditer(text):
+        if piece["box"]:
+            bare = piece.end()
+        elif piece["close"]:
+            begin = opened.pop() if opened else None
+            if begin is not None and begin > start:
+                contents, start = text[begin : piece.start()], begin
+        elif piece["open"]:
+            opened.append(piece.end() if len(piece["open"]) > 1 else None)
+    if bare > start:
+        contents = re.split(r"[$\n]", text[bare:], maxsplit=1)[0]
+    return contents.strip() or None
 
 
 def closeness(answer: str, gold: str) -> float:
@@ -92,7 +134,7 @@ def closeness(answer: str, gold: str) -> float:
 
 
 def _bare(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return SPACES.sub("", " ".join(text.casefold().split()))
 
 
 def _right_side(formula: str) -> str:
@@ -115,11 +157,32 @@ def _is_harmless(formula: str) -> bool:
     commands = re.findall(r"\\([a-zA-Z]+)", formula)
     if not all(map(COMMAND.fullmatch, commands)) or sum(map(formula.count, "([{")) > MOST_BRACKETS:
         return False
-    exponents = EXPONENT.findall(formula)
-    if len(exponents) < formula.count("^"):
+    powers = POWER.findall(formula)
+    if len(powers) < formula.count("^") or not _braces_close(formula):
         return False
-    total = math.prod(int(digits) for exponent in exponents for digits in re.findall(r"\d+", exponent) if int(digits))
-    return total <= (LARGEST_EXPONENT_OF_LETTERS if _letters(formula) else LARGEST_EXPONENT)
+    sizes = [
+        (base, math.prod(int(digits) for digits in re.findall(r"\d+", exponent) if int(digits))) for base, exponent in powers
+    ]
+    of_brackets = math.prod(size for base, size in sizes if not base.isalnum())
+    largest = of_brackets * max((size for base, size in sizes if base.isalnum()), default=1)
+    if not _letters(formula) and not commands:
+        return largest <= LARGEST_EXPONENT
+    terms = (
+        math.comb(formula.count("+") + formula.count("-") + of_brackets, of_brackets)
+        if of_brackets <= LARGEST_EXPONENT
+        else math.inf
+    )
+    return terms <= MOST_TERMS and largest <= (LARGEST_EXPONENT_OF_LETTERS if _letters(formula) else LARGEST_EXPONENT)
+
+
+def _braces_close(formula: str) -> bool:
+    """Whether each brace that opens is closed, and no other: \boxed{√2} , 3 {} is read as √2."""
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", formula):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _equal_formulas(answer: str, gold: str) -> bool:

@@ -43,6 +43,49 @@ def test_numbers_become_text_and_gsm8ks_form_is_understood(write):
     ]
 
 
+def test_every_line_that_is_not_blank_is_a_step(write):
+    answer = "Terry will be 40.\r\n\n \nNow he is <<40-10=30>>30.  \n#### 30\nDone."
+    [problem] = load_problems(write("blank.json", json.dumps([{"question": "How old?", "answer": answer}])))
+    assert problem == Problem("How old?", "30", ("Terry will be 40.", "Now he is <<40-10=30>>30."))
+
+
+def test_maths_form_is_understood(write):
+    rows = [{"problem": "Half of $1$?", "level": "Level 1", "type": "Algebra",
+             "solution": "We halve it.\n\nThat is $1\\div2$,\nso $\\boxed{\\frac{1}{2}}$."},
+            {"id": 7, "problem": "Seven?", "solution": "$\\fbox{7}$ is it."},
+            {"id": "a", "problem": "Bare?", "solution": " x+1 "}, {"id": 1.5, "problem": "A number?", "solution": 12},
+            {"id": None, "problem": "Marked?", "solution": "#### Step 1\nWe add: $\\boxed{8}$"},
+            {"problem": "As GSM8K?", "solution": "We add.\n#### 9"}, {"question": "Boxed?", "answer": "It is \\boxed 5"}]  # fmt: skip
+    assert load_problems(write("maths.jsonl", "\n".join(map(json.dumps, rows)))) == [
+        Problem("Half of $1$?", "\\frac{1}{2}", ("We halve it.", "That is $1\\div2$,", "so $\\boxed{\\frac{1}{2}}$.")),
+        Problem("Seven?", "7", ("$\\fbox{7}$ is it.",)),
+        Problem("Bare?", "x+1"),
+        Problem("A number?", "12"),
+        Problem("Marked?", "8", ("#### Step 1", "We add: $\\boxed{8}$")),
+        Problem("As GSM8K?", "9", ("We add.",)),
+        Problem("Boxed?", "5", ("It is \\boxed 5",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"problem": "a", "solution": "It is\n5."}, r"its solution has several lines, and no \\boxed\{…\} or #### says which"),
+        ({"problem": "a", "solution": "It is\n\\boxed{5"}, "its solution has several lines"),
+        ({"problem": "a", "answer": "5"}, "its solution is None"),
+        ({"problem": " ", "solution": "5"}, "its problem is ' '"),
+        ({"problem": "a", "solution": True}, "its solution is True"),
+        ({"problem": "a", "solution": ["5"]}, r"its solution is \['5'\]"),
+        ({"id": 3}, "its question is None"),
+        ({"question": "a", "answer": "5\n####"}, "its answer has 1 marks #### and '' behind the first, not one answer"),
+        ({"question": "a", "answer": "#### 5\n#### 6"}, "its answer has 2 marks #### and '5' behind the first"),
+    ],
+)
+def test_rows_without_one_answer_are_refused_with_the_reason(write, row, reason):
+    with pytest.raises(ValueError, match=rf'1 of 1 rows are not .*"problem": text, "solution": .*row 1: {reason}'):
+        load_problems(write("bad.json", json.dumps([row])))
+
+
 def test_numbers_are_written_out_and_what_is_none_is_refused(write):
     rows = [{"question": "Large?", "answer": 1e22}, {"question": "Small?", "answer": -1e-7}]
     assert [p.answer for p in load_problems(write("far.json", json.dumps(rows)))] == ["1" + 22 * "0", "-0.0000001"]

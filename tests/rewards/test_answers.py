@@ -10,19 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymformer.rewards import closeness, is_correct, plain_number
+from gymformer.rewards import boxed_answer, closeness, hash_answer, is_correct, plain_number
 from gymformer.rewards.answers import LONGEST
 
 NUMBERS = {
     "18": 18, "+18": 18, "-18": -18, "−18": -18, "018": 18, " 18 ": 18, "18.": 18, "18.0": 18, "18.50": Fraction(37, 2),
     ".5": Fraction(1, 2), "-.5": Fraction(-1, 2), "-0": 0, "1,000": 1000, "12,345,678.5": Fraction(24691357, 2),
     "3/4": Fraction(3, 4), "-6/8": Fraction(-3, 4), "3 / 4": Fraction(3, 4), "\\frac{3}{4}": Fraction(3, 4),
-    "-\\dfrac{3}{4}": Fraction(-3, 4), "$18": 18, "\\$18": 18, "$18$": 18, "\\boxed{18}": 18, "\\boxed{\\frac{1}{2}}": Fraction(1, 2),
+    "-\\dfrac{3}{4}": Fraction(-3, 4), "$18": 18, "\\$18": 18, "$18$": 18, "\\boxed{18}": 18, "1,\\!000": 1000,
+    "1{,}000": 1000, "\\frac34": Fraction(3, 4), "\\frac 3{4}": Fraction(3, 4), "\\frac{ 3 }{ 4 }": Fraction(3, 4),
+    "\\boxed{\\frac{1}{2}}": Fraction(1, 2),
 }  # fmt: skip
 NO_NUMBERS = [
     "", " ", "nan", "inf", "-inf", "infinity", "1e3", "1e309", "1e999999999", "6+2", "8-0", "2*4", "2^3", "2**3", "5%", "1,00", "1,0000",
     ",1", "1..2", "3/0", "3/-4", "3/4/5", "--1", "- 1", "1 2", "1_0", "0x10", "١٨", "１８", "½", "eight", "18 apples", "18, 19", ".", "$",
-    "True", "None", "\\frac{3}{0}", "9" * (LONGEST + 1),
+    "True", "None", "\\frac{3}{0}", "\\frac30", "\\frac345", "1,\\!00", "9" * (LONGEST + 1),
 ]  # fmt: skip
 
 
@@ -113,6 +115,18 @@ def test_words_are_compared_as_words(answer, gold, verdict):
         ("2^{-1/2}", "\\frac{1}{\\sqrt{2}}", True),
         ("1.41", "\\sqrt{2}", False),
         ("} \\boxed{\\sqrt{2}", "\\sqrt{2}", False),
+        ("\\sqrt{2}} , 5 {", "\\sqrt{2}", False),
+        ("x^4+4x^3+6x^2+4x+1", "x^4 + 4x^3 + 6x^2 + 4x + 1", True),
+        ("1+4x+6x^2+4x^3+x^4", "x^4 + 4x^3 + 6x^2 + 4x + 1", True),
+        ("(x^2+1)^2", "x^4+2x^2+1", True),
+        ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", True),
+        ("18", "18\\text{ cm}", True),
+        ("18", "$18\\mbox{ cm}^2$", True),
+        ("0.5", "\\frac{1}{2}\\text{ hour}", True),
+        ("18 \\text{ cm}", "18\\text{ cm}", True),
+        ("18\\text{ km}", "18\\text{ cm}", False),
+        ("19", "18\\text{ cm}", False),
+        ("18\\text{ cm}", "18", False),
     ],
 )
 def test_formulas_are_compared_by_what_they_mean(answer, gold, verdict):
@@ -124,7 +138,7 @@ BOMBS = [
     "9^{99*99*99}", "{9^{99}}^{99}^{99}",
     "(x+1)^{99}",
     "9999999999!", "\\sum_{n=1}^{9}n", "\\int x", "(" * 60 + "x" + ")" * 60, "\\sqrt{" * 21 + "2" + "}" * 21, "x" * (LONGEST + 1),
-    "\\exp{9}", "__import__('os')",
+    "\\exp{9}", "__import__('os')", "(a+b+c+d+e+f+g+h)^{12}", "(x^{9}+1)^{9}", "(\\sqrt{2}+\\sqrt{3}+\\sqrt{5})^{999}", "x}{", "x}",
 ]  # fmt: skip
 
 
@@ -166,3 +180,81 @@ def test_plain_numbers_need_no_extra_package():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "comparing formulas such as 'x+x' needs math-verify; install gymformer[tasks]" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("48+24 = 72\n#### 72", "72"), ("#### 72", "72"), ("####72", "72"), ("#### 1,000 \n", "1,000"), ("a #### -5\nb", "-5"),
+        ("#### 5 #### 6", "5 #### 6"), ("#### 5\n#### 6", "5"), ("##### 5", "# 5"), ("#### $18", "$18"), ("#### 5 or 6", "5 or 6"),
+        ("#### 72\r\n", "72"), ("72", None), ("", None), ("### 72", None), ("####", None), ("####  \n72", None), ("# # # # 72", None),
+    ],
+)  # fmt: skip
+def test_what_follows_four_hashes_is_the_answer(text, answer):
+    assert hash_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so $\\boxed{72}$.", "72"),
+        ("$\\boxed{\\frac{3}{4}}$", "\\frac{3}{4}"),
+        ("$\\boxed{\\left\\{1, \\frac{1}{2}\\right\\}}$", "\\left\\{1, \\frac{1}{2}\\right\\}"),
+        ("$\\boxed{\\left\\{x \\right.}$", "\\left\\{x \\right."),
+        ("\\boxed{5} and \\boxed{6}", "6"),
+        ("\\boxed{5} and \\boxed{6", "5"),
+        ("\\boxed{5} and \\boxed{}", None),
+        ("\\boxed{5} and \\boxed{ \n }", None),
+        ("\\boxed{\\boxed{5}}", "5"),
+        ("\\boxed{5 + \\boxed{6} }", "6"),
+        ("\\boxed{{5}}", "{5}"),
+        ("}} \\boxed{5} {{", "5"),
+        ("{\\boxed{5}}", "5"),
+        ("\\boxed {5}", "5"),
+        ("\\boxed\n{5}", "5"),
+        ("\\fbox{5}", "5"),
+        ("\\boxed{4} \\fbox{5}", "5"),
+        ("The answer is $\\boxed 7$, said $x$.", "7"),
+        ("$\\boxed7$", "7"),
+        ("$\\boxed\\frac12$", "\\frac12"),
+        ("\\boxed 7\nor 8", "7"),
+        ("\\boxed 7 or 8", "7 or 8"),
+        ("\\boxed{4} $\\boxed 7$", "7"),
+        ("$\\boxed 7$ \\boxed{4}", "4"),
+        ("\\boxedfoo{5}", None),
+        ("boxed{5}", None),
+        ("\\\\boxed{5}", None),
+        ("\\\\\\boxed{5}", "5"),
+        ("\\boxed", None),
+        ("\\boxed{", None),
+        ("\\boxed}", "}"),
+        ("72", None),
+        ("", None),
+        ("\\", None),
+    ],
+)
+def test_what_the_last_box_holds_is_the_answer(text, answer):
+    assert boxed_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{" * 50_000,
+        "\\boxed{" * 50_000 + "}" * 50_000,
+        "\\boxed " * 50_000,
+        "{" * 300_000,
+        "\\" * 300_000,
+        "\\boxed" + " " * 300_000,
+    ],
+)
+def test_boxes_are_found_in_linear_time(text):
+    start = time.process_time()
+    assert boxed_answer(text) is None
+    assert time.process_time() - start < 10
+
+
+@given(st.text(alphabet="\\{}$ \nboxedf1#", max_size=80), st.text(max_size=80))
+def test_any_text_has_an_answer_or_none(text, other):
+    for answer in (boxed_answer(text), boxed_answer(other), hash_answer(text), hash_answer(other)):
+        assert answer is None or answer == answer.strip() != ""
