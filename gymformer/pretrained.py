@@ -12,7 +12,7 @@ from gymformer.resources import folder_or_id
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["fuse_activations", "has_tokenizer_files", "no_bars", "no_dropout", "with_lora"]
+__all__ = ["four_bits", "fuse_activations", "has_tokenizer_files", "no_bars", "no_dropout", "with_lora"]
 
 TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of the files of tokenizers begin
 
@@ -81,3 +81,18 @@ def with_lora(lm: "nn.Module", lora: Any) -> "nn.Module":
         torch.manual_seed(0)  # one seed of a run, one run: the adapter's first weights must not depend on what else was drawn
         wrapped: Any = get_peft_model(lm, config)  # type: ignore[arg-type]
     return wrapped
+
+
+def four_bits(dtype: Any) -> Any:
+    """What transformers is told to keep a model's matrices in four bits (NF4, arXiv:2305.14314) and compute in `dtype`. Raises
+    ImportError without bitsandbytes."""
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    missing = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"load_in_4bit=True needs {' and '.join(missing)}, which are not among gymformer's extras; install them with: "
+                          "pip install bitsandbytes accelerate, or leave it out")  # fmt: skip
+    compute = {} if dtype == "auto" else {"bnb_4bit_compute_dtype": dtype}
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, **compute)

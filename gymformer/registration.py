@@ -7,6 +7,8 @@ __all__ = ["ENVIRONMENTS", "GAMES", "register_environments"]
 # Where each lives; it is imported when it is made.
 ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
+    "GSM8K-v0": "gymformer.env.gsm8k_env:GSM8KEnv",
+    "MATH-v0": "gymformer.env.math_env:MATHEnv",
     "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
     "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",
 }

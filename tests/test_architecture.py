@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "monitoring": set(),
     "env": {"rewards", "curriculum", "data"},
     "evaluation": {"env", "monitoring", "rl"},  # monitoring shows what evaluation found
-    "agents": {"env", "rl"},
+    "agents": {"env", "rewards", "rl"},
     "presets": {"rl"},
     "trainer": {
         "agents",

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from gymformer.agents.experiment import get_env as get_env
     from gymformer.agents.experiment import run_experiment as run_experiment
     from gymformer.agents.experiment import run_experiments as run_experiments
+    from gymformer.agents.line_buffer import LineBuffer as LineBuffer
     from gymformer.agents.player import LLMAgent as LLMAgent
     from gymformer.agents.player import get_env_definition as get_env_definition
     from gymformer.agents.results import results_table as results_table
     from gymformer.agents.settings import parse_config as parse_config
+    from gymformer.agents.stepwise import Line as Line
+    from gymformer.agents.stepwise import StepwiseMathPolicy as StepwiseMathPolicy
     from gymformer.env.llm_env import LLMEnv as LLMEnv
 
 # Where each public name lives. It is imported when it is first used: who plays over HTTP never loads torch.
@@ -29,6 +32,9 @@ _HOMES = {
     "BackendUnavailable": "gymformer.agents.backends",
     "LLMAgent": "gymformer.agents.player",
     "LLMEnv": "gymformer.env.llm_env",
+    "Line": "gymformer.agents.stepwise",
+    "LineBuffer": "gymformer.agents.line_buffer",
+    "StepwiseMathPolicy": "gymformer.agents.stepwise",
     "get_env": "gymformer.agents.experiment",
     "get_env_definition": "gymformer.agents.player",
     "parse_config": "gymformer.agents.settings",

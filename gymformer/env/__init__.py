@@ -3,11 +3,15 @@
 from gymformer.env.chat import ChatFormat
 from gymformer.env.codec import load_tokenizer
 from gymformer.env.cot_env import CoTEnv
+from gymformer.env.gsm8k_env import GSM8KEnv
+from gymformer.env.lines_to_tokens import LinesToTokens
 from gymformer.env.llm_env import LLMEnv
 from gymformer.env.making import for_language_model
+from gymformer.env.math_env import MATHEnv
 from gymformer.env.rlhf_env import RLHFEnv, create_vectorized_envs
+from gymformer.env.solution_env import SolutionEnv
 from gymformer.env.summarization_env import SummarizationEnv
-from gymformer.env.text_env import AnyText, TextEnv, is_text_env
+from gymformer.env.text_env import AnyText, TextEnv, is_text_env, writes_lines
 from gymformer.env.text_to_tokens import TextToTokens
 from gymformer.env.token_env import TokenEnv, is_token_env
 
@@ -15,8 +19,12 @@ __all__ = [
     "AnyText",
     "ChatFormat",
     "CoTEnv",
+    "GSM8KEnv",
     "LLMEnv",
+    "LinesToTokens",
+    "MATHEnv",
     "RLHFEnv",
+    "SolutionEnv",
     "SummarizationEnv",
     "TextEnv",
     "TextToTokens",
@@ -26,4 +34,5 @@ __all__ = [
     "is_text_env",
     "is_token_env",
     "load_tokenizer",
+    "writes_lines",
 ]

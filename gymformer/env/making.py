@@ -10,7 +10,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 from gymnasium.vector import VectorEnv
 
-from gymformer.env.text_env import is_text_env
+from gymformer.env.lines_to_tokens import LinesToTokens
+from gymformer.env.text_env import is_text_env, writes_lines
 from gymformer.env.text_to_tokens import MAX_TURN_TOKENS, TextToTokens
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def for_language_model(
     Where the environment's maker (an id's entry point, or the callable given) takes a `tokenizer`, and the arguments name
     neither `tokenizer` nor `model_name`, it gets the actor's; where it takes a `model_name` alone, the name by which the actor's
     was loaded. An environment from texts to texts becomes one of tokens (`TextToTokens` with `context` and `max_turn_tokens`;
-    None: 128, or a quarter of a context that is small, so that it holds several turns). Any other is passed on unchanged. To see
+    None: 128, or a quarter of a context that is small, so that it holds several turns; or, where its actions are the lines of
+    one message, `LinesToTokens` with lines of so many tokens). Any other is passed on unchanged. To see
     which it is, an id or a callable is made once.
 
     The arguments returned may hold the tokenizer: what is written to a file is what the user gave.
@@ -45,8 +47,7 @@ def for_language_model(
     if isinstance(env, VectorEnv):
         return env, arguments
     if isinstance(env, gym.Env):
-        wraps = is_text_env(env)
-        return (TextToTokens(env, tokenizer, max_turn_tokens=max_turn_tokens, context=context) if wraps else env), arguments
+        return (_in_tokens(env, tokenizer, max_turn_tokens, context) if is_text_env(env) else env), arguments
     maker, registered = _maker(_spec(env)) if isinstance(env, str) else (env, {})
     if maker is None:  # a vector version alone
         return env, arguments
@@ -91,8 +92,14 @@ class TurnsAsTokens:
     __name__: str
 
     def __call__(self, **arguments: Any) -> gym.Env:
-        env = _make(self.env, arguments)
-        return TextToTokens(env, self.tokenizer, max_turn_tokens=self.max_turn_tokens, context=self.context)
+        return _in_tokens(_make(self.env, arguments), self.tokenizer, self.max_turn_tokens, self.context)
+
+
+def _in_tokens(env: gym.Env, tokenizer: "PreTrainedTokenizerBase", max_turn_tokens: int, context: int | None) -> gym.Env:
+    """An environment of texts as one of tokens."""
+    if writes_lines(env):
+        return LinesToTokens(env, tokenizer, max_line_tokens=max_turn_tokens)
+    return TextToTokens(env, tokenizer, max_turn_tokens=max_turn_tokens, context=context)
 
 
 def _make(env: str | Callable[..., gym.Env], arguments: dict[str, Any]) -> gym.Env:

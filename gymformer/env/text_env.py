@@ -1,7 +1,7 @@
 """TextEnv: a base for environments in which one step is one turn of a dialogue."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -11,16 +11,35 @@ from numpy.typing import NDArray
 
 from gymformer.env.rendering import printable
 
-__all__ = ["AnyText", "TextEnv", "is_text_env"]
+__all__ = ["AnyText", "Dialogue", "TextEnv", "WritesLines", "is_text_env", "writes_lines"]
 
 LONGEST_OBSERVATION = 1_000_000  # characters
 ASCII = "".join(map(chr, range(32, 127))) + "\n\t"
 LONGEST_SAMPLE = 40  # characters
 
+Dialogue = list[tuple[Literal["user", "assistant"], str]]  # messages in turn
+
 
 def is_text_env(env: gym.Env) -> bool:
     """Whether one action is a text, answered by a text; no base class is needed for that."""
     return isinstance(env.action_space, spaces.Text) and isinstance(env.observation_space, spaces.Text)
+
+
+@runtime_checkable
+class WritesLines(Protocol):
+    """A text environment whose actions are the lines of one message: an assistant's answer to a dialogue."""
+
+    def dialogue(self, observation: str) -> Dialogue:
+        """An observation as messages; the last one is the assistant's, as far as it is written ("" at the beginning)."""
+        ...
+
+    def splice(self, line: str) -> str:
+        """What the environment writes into a line that has come so far, mostly nothing."""
+        ...
+
+
+def writes_lines(env: gym.Env) -> bool:
+    return isinstance(env.unwrapped, WritesLines)
 
 
 class AnyText(spaces.Text):

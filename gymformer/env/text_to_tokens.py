@@ -9,7 +9,7 @@ from gymnasium.error import ResetNeeded
 
 from gymformer.env.chat import ChatFormat
 from gymformer.env.codec import load_tokenizer
-from gymformer.env.text_env import is_text_env
+from gymformer.env.text_env import is_text_env, writes_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +48,8 @@ class TextToTokens(gym.Wrapper[tuple[int, ...], Any, str, str]):
         if not is_text_env(env):
             raise TypeError(f"TextToTokens wraps an environment whose actions and observations are spaces.Text, but {env} takes "
                             f"{env.action_space} and gives {env.observation_space}")  # fmt: skip
+        if writes_lines(env):
+            raise TypeError(f"the actions of {env} are lines of one message, not turns of a dialogue; wrap it in LinesToTokens")
         if max_turn_tokens < 1:
             raise ValueError(f"max_turn_tokens={max_turn_tokens}; a turn has at least 1 token")
         super().__init__(env)  # type: ignore[arg-type]  # its own annotation confuses inner and outer types

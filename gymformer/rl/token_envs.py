@@ -16,6 +16,7 @@ from gymformer.seeding import derive_seed
 __all__ = ["Playing", "ScoresTogether", "TokenEnvs", "reads_tokens"]
 
 SCORE_LATER = "score_later"  # the reset option, and the key of the last info
+TASK = "task"  # the reset option
 
 
 def reads_tokens(observation_space: gym.Space, action_space: gym.Space) -> bool:
@@ -59,6 +60,9 @@ class TokenEnvs:
         self.num_shown = int(self.observation_space.feature_space.n)  # type: ignore[attr-defined]  # the tokens it may show
         self.judge = envs[0].unwrapped if all(isinstance(env.unwrapped, ScoresTogether) for env in envs) else None
         self.options: Callable[[], dict[str, Any]] = dict
+        # Tasks in the order of a file: a seed would begin it again with each episode.
+        self.in_order = all(getattr(env.unwrapped, "in_order", False) for env in envs)
+        self.first_task = 0  # of the episodes that follow a reset
         self.group_size = 1  # so many episodes in a row are of one task: they share seed and options
         self._options: dict[str, Any] = {}  # of the group that has begun
         self._beginning: list[int] = []  # its first observation
@@ -85,6 +89,8 @@ class TokenEnvs:
         self.episodes += 1
         env = self.envs[index]
         options = self._options | ({} if self.judge is None else {SCORE_LATER: True})
+        if self.in_order:
+            options |= {TASK: self.first_task + group}
         observation, info = env.reset(seed=seed, options=options or None)
         playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"),
                           group=group if self.group_size > 1 else None)  # fmt: skip

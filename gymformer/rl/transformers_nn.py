@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gymformer.lm.decoding import KVReader, can_cache
-from gymformer.pretrained import fuse_activations, has_tokenizer_files, no_bars, no_dropout, with_lora
+from gymformer.pretrained import four_bits, fuse_activations, has_tokenizer_files, no_bars, no_dropout, with_lora
 from gymformer.resources import folder_or_id
 from gymformer.rl.batch import States
 from gymformer.rl.networks import ActorNetwork, CriticNetwork, RecomputeSession, Session, ValueHead, last_states
@@ -27,8 +27,11 @@ class Trunk:
     """A causal LM, with or without LoRA, and what is read off it: where its layers end and its vocabulary begins."""
 
     def __init__(self, model: Model, pad_token_id: int | None, lora: Any, dtype: Dtype, gradient_checkpointing: bool,
-                 trust_remote_code: bool):  # fmt: skip
-        lm: Any = model if isinstance(model, nn.Module) else load_lm(model, dtype, trust_remote_code)
+                 trust_remote_code: bool, load_in_4bit: bool = False):  # fmt: skip
+        if load_in_4bit and (lora is None or isinstance(model, nn.Module)):
+            raise ValueError("load_in_4bit=True needs a model's name and lora=16 (or another rank): weights in four bits cannot learn, so an "
+                             "adapter must, and a module that is given is loaded already")  # fmt: skip
+        lm: Any = model if isinstance(model, nn.Module) else load_lm(model, dtype, trust_remote_code, load_in_4bit)
         no_dropout(lm)
         fuse_activations(lm)
         if lora is not None:
@@ -132,19 +135,21 @@ class LMActorNetwork(ActorNetwork):
 
     `temperature`, `top_k`, `top_p` shape the policy itself: what is sampled, stored, and evaluated in the update. `lora`: a
     rank, or peft's LoraConfig; then only the adapter learns. `dtype="bfloat16"` halves memory; log-probabilities are always
-    computed in float32, and the optimiser keeps float32 weights. Dropout is set to 0, in rollout and update alike.
+    computed in float32, and the optimiser keeps float32 weights. `load_in_4bit` keeps the frozen weights below an adapter in
+    four bits (QLoRA, arXiv:2305.14314); it needs bitsandbytes. Dropout is set to 0, in rollout and update alike.
     """
 
     reads_tokens = True
 
     def __init__(self, model_name: Model, pad_token_id: int | None = None, *, tokenizer: PreTrainedTokenizerBase | None = None,
                  temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, lora: Any = None,
-                 dtype: Dtype = "float32", gradient_checkpointing: bool = False, trust_remote_code: bool = False):  # fmt: skip
+                 dtype: Dtype = "float32", gradient_checkpointing: bool = False, trust_remote_code: bool = False,
+                 load_in_4bit: bool = False):  # fmt: skip
         super().__init__()
         self.model_name = None if isinstance(model_name, nn.Module) else str(model_name)
         self._tokenizer, self.trust_remote_code = tokenizer, trust_remote_code
         self.sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        self._trunk = Trunk(model_name, pad_token_id, lora, dtype, gradient_checkpointing, trust_remote_code)
+        self._trunk = Trunk(model_name, pad_token_id, lora, dtype, gradient_checkpointing, trust_remote_code, load_in_4bit)
         self.lm: Any = self._trunk.lm
         self.context = self._trunk.context
 
@@ -392,13 +397,18 @@ def reads_faster_from_the_left(matrix: Tensor, rows: int) -> bool:
     return matrix.device.type == "cpu" and matrix.dtype == torch.float32 and matrix.numel() >= LARGE and 1 < rows <= FEW_ROWS
 
 
-def load_lm(name: str | Path, dtype: Dtype = "float32", trust_remote_code: bool = False) -> PreTrainedModel:
-    """The causal language model of a hub id or a folder, in eval mode."""
+def load_lm(
+    name: str | Path, dtype: Dtype = "float32", trust_remote_code: bool = False, in_four_bits: bool = False
+) -> PreTrainedModel:
+    """The causal language model of a hub id or a folder, in eval mode; its matrices in four bits if asked."""
     kind: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if kind != "auto" and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
         raise ValueError(f'dtype={dtype!r} is not known; use "float32", "bfloat16" or "auto" (as the model was saved)')
     with no_bars():
-        return AutoModelForCausalLM.from_pretrained(folder_or_id(name), dtype=kind, trust_remote_code=trust_remote_code).eval()
+        return AutoModelForCausalLM.from_pretrained(
+            folder_or_id(name), dtype=kind, trust_remote_code=trust_remote_code,
+            quantization_config=four_bits(kind) if in_four_bits else None,
+        ).eval()  # fmt: skip
 
 
 def _deepcopy(network: Any, memo: dict[int, Any]) -> Any:

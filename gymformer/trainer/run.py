@@ -264,6 +264,8 @@ class Run:
         if self.settings["seed_globals"]:
             seed_globals(derive_seed(seed, "globals", self.checkpoints))
         self.envs.reset(derive_seed(seed, "environments", self.checkpoints))
+        if isinstance(self.envs, TokenEnvs):
+            self.envs.first_task = len(self.returns) // self.envs.group_size
         if self.reward_normalizer is not None:
             self.reward_normalizer.restart()
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from data import make
+from data import make, make_problems
 from gymformer.data.arithmetic import is_held_out
 from gymformer.data.articles import ArticlePool
 from gymformer.data.preferences import load_preferences
@@ -60,3 +60,16 @@ def test_the_recipe_runs(tmp_path, monkeypatch):
         assert len(preferences) == 2 and size == preferences.K
         assert "2 requests of the training side" in (tmp_path / name / "README.md").read_text(encoding="utf-8")
     assert len((tmp_path / "articles.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_problems_are_those_of_their_recipe_and_lie_on_both_sides(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["make_problems", "--output", str(tmp_path)])
+    make_problems.main()
+    for name, key in (("gsm8k_sample", "question"), ("math_sample", "problem")):
+        texts = {}
+        for side, count in (("train", make_problems.TRAIN), ("test", make_problems.TEST)):
+            path = resource(f"data/{name}") / f"{side}.jsonl"
+            assert path.read_text(encoding="utf-8") == (tmp_path / name / f"{side}.jsonl").read_text(encoding="utf-8")
+            texts[side] = [json.loads(line)[key] for line in path.read_text(encoding="utf-8").splitlines()]
+            assert len(set(texts[side])) == count and all(is_held_out(text) == (side == "test") for text in texts[side])
+        assert not set(texts["train"]) & set(texts["test"])
