@@ -494,3 +494,13 @@ def test_only_the_newest_rollouts_stay(tmp_path):
         SaveRollouts(tmp_path, keep=0)
     with pytest.raises(ValueError, match="suffix"):
         SaveRollouts(tmp_path, suffix=".pkl")
+
+
+def test_of_several_processes_each_writes_files_of_its_own(tmp_path, monkeypatch):
+    save = SaveRollouts(tmp_path)
+    save([a_segment([1.0])])
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    save.load_state_dict({"updates": 0})
+    save([a_segment([2.0])])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["update_000001.jsonl", "update_000001_rank2.jsonl"]
