@@ -22,10 +22,10 @@ from gymformer.rl.grpo import GRPO, GRPOConfig
 from gymformer.rl.networks import match_critic
 from gymformer.rl.ppo import PPO, PPOConfig
 from gymformer.rl.reinforce import Reinforce, ReinforceConfig, ReinforceStable, ReinforceStableConfig
-from gymformer.rl.replay import ARRAYS, KNOWN
 from gymformer.rl.rloo import RLOO, RLOOConfig
 from gymformer.rl.rollouts import collect
 from gymformer.rl.segment import Segment
+from gymformer.rl.segment_files import ARRAYS, KNOWN
 from gymformer.trainer.trainer import train_agent
 from tests.helpers import a_segment, ppo_for, uniform_actor
 from tests.language import Chatter, lm_actor, randomize, with_value_head
@@ -133,10 +133,26 @@ def test_a_line_can_be_read_by_people(tmp_path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_of_an_info_what_json_would_change_is_dropped_aloud(suffix, tmp_path):
     segment = a_segment([1.0])
-    segment.info = {"mask": np.ones(2), "seen": [(1, 2)], "nan": math.nan, "score": np.float64(0.1), 3: "x", "text": "kept"}
+    segment.info = {
+        "mask": np.ones(2),
+        "seen": [(1, 2)],
+        "nan": math.nan,
+        "score": np.float64(0.1),
+        3: "x",
+        "text": "kept",
+        "is_success": np.True_,
+        "none": None,
+        "of": {"n": np.int64(3)},
+    }
     with pytest.warns(UserWarning, match=r"without .* 'mask' \(ndarray\), 'seen' \(list\), 'nan' \(float\), '3' \(str\)"):
         save_segments([segment], tmp_path / f"one{suffix}")
-    assert load_segments(tmp_path / f"one{suffix}")[0].info == {"score": 0.1, "text": "kept"}
+    assert load_segments(tmp_path / f"one{suffix}")[0].info == {
+        "score": 0.1,
+        "text": "kept",
+        "is_success": True,
+        "none": None,
+        "of": {"n": 3},
+    }
 
 
 def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path):
@@ -146,8 +162,11 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path):
     with pytest.raises(ValueError, match=r"segment 1 cannot be written as JSON .*safetensors"):
         save_segments([a_segment([1.0]), a_segment([math.nan])], path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-    save_segments([a_segment([math.nan])], tmp_path / "one.safetensors")
-    assert np.isnan(load_segments(tmp_path / "one.safetensors")[0].rewards).all()
+    broken = a_segment([math.nan])
+    broken.episode_return = math.nan
+    save_segments([broken], tmp_path / "one.safetensors")
+    (loaded,) = load_segments(tmp_path / "one.safetensors")
+    assert np.isnan([*loaded.rewards, loaded.episode_return]).all()
 
 
 @pytest.mark.parametrize(
