@@ -48,14 +48,14 @@ def reweighted(segments: list[Segment], actor: ActorNetwork, max_ratio: float = 
     """Copies from which `actor` can learn although an older policy π_b, or another, has played them; and how far apart they are.
 
     Each decision gets the truncated importance weight  w_t = min(π(a_t|s_t) / π_b(a_t|s_t), c),  c = `max_ratio`
-    (arXiv:1802.01561, section 4.1), by which algorithms multiply its advantage, and log π(a_t|s_t) in place of log π_b, so that
+    (arXiv:1802.01561, section 4), by which algorithms multiply its advantage, and log π(a_t|s_t) in place of log π_b, so that
     the update's ratio starts at one and PPO clips around the present policy, as the decoupled objective of arXiv:2110.00641
     does. Values that the rollout computed are left out, for the critic has learned since.
 
     Without truncation the gradient is in expectation that of the present policy where an episode is one decision. In longer ones
     the states, and what was paid after an action, still are the older policy's, and so are the critic's targets
-    (arXiv:1205.4839); entropy and divergences are not weighted. So segments shall not be much older than the actor:
-    `effective_sample_size` says how much of them counts. Raises ValueError for segments that have such weights already.
+    (arXiv:1205.4839); entropy and divergences are not weighted, and penalties stay. So segments shall not be much older than
+    the actor: `effective_sample_size` says how much of them counts. Raises ValueError for segments that have such weights already.
     """
     if not segments or not 0 < max_ratio < math.inf:
         raise ValueError(
