@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     from gymformer.rl.reinforce import ReinforceConfig as ReinforceConfig
     from gymformer.rl.reinforce import ReinforceStable as ReinforceStable
     from gymformer.rl.reinforce import ReinforceStableConfig as ReinforceStableConfig
+    from gymformer.rl.replay import rescored as rescored
+    from gymformer.rl.replay import reweighted as reweighted
     from gymformer.rl.rloo import RLOO as RLOO
     from gymformer.rl.rloo import RLOOConfig as RLOOConfig
     from gymformer.rl.rollouts import collect as collect
+    from gymformer.rl.segment_files import SaveRollouts as SaveRollouts
+    from gymformer.rl.segment_files import load_segments as load_segments
+    from gymformer.rl.segment_files import save_segments as save_segments
     from gymformer.rl.sft import SFT as SFT
     from gymformer.rl.sft import SFTConfig as SFTConfig
     from gymformer.rl.transformers_nn import LMActorNetwork as LMActorNetwork
@@ -66,13 +71,18 @@ _HOMES = {
     "RewardModel": "gymformer.lm.reward",
     "SFT": "gymformer.rl.sft",
     "SFTConfig": "gymformer.rl.sft",
+    "SaveRollouts": "gymformer.rl.segment_files",
     "collect": "gymformer.rl.rollouts",
     "evaluate": "gymformer.evaluation",
     "load_agent": "gymformer.rl.agent",
     "load_preferences": "gymformer.data.preferences",
     "load_reward_model": "gymformer.trainer.reward",
+    "load_segments": "gymformer.rl.segment_files",
     "make_envs": "gymformer.rl.envs",
     "preset": "gymformer.presets",
+    "rescored": "gymformer.rl.replay",
+    "reweighted": "gymformer.rl.replay",
+    "save_segments": "gymformer.rl.segment_files",
     "trace_episode": "gymformer.evaluation",
     "train_agent": "gymformer.trainer.trainer",
     "train_reward": "gymformer.trainer.reward",

@@ -130,6 +130,6 @@ class KVReader:
         self.lengths[row] = min(self.lengths[row], length)
 
     def keep(self, rows: list[int]) -> None:
-        """Only these rows stay, in this order."""
+        """Only these rows stay, in this order; one that is named several times is copied."""
         self.lengths = [self.lengths[row] for row in rows]
         self.cache.select(torch.tensor(rows, device=self.device))

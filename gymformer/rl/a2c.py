@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gymformer.rl.advantages import gae
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, per_decision
+from gymformer.rl.batch import DecisionBatch, States, decision_index, importance_weights, legal_actions, per_decision, weighted
 from gymformer.rl.descent import (
     check_ratio_is_one,
     descend,
@@ -101,10 +101,11 @@ class A2C(Algorithm):
             torch.from_numpy(gae(segment.learning_rewards, v.numpy(), segment.terminated, self.gamma, self.config.lam))
             for segment, v in zip(segments, per_segment, strict=True)
         ]).to(device)  # fmt: skip
-        actions, log_probs = per_decision(segments, "actions", device), per_decision(segments, "log_probs", device)
+        actions = per_decision(segments, "actions", device)
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
-        log_probs = stored_log_probs(self.actor, states[index], actions, legal, log_probs, size)
-        return A2CBatch(states[index], actions, log_probs, advantages, advantages + values[index], values[index], legal)
+        log_probs = stored_log_probs(self.actor, segments, states[index], actions, legal, size)
+        returns, advantages = advantages + values[index], weighted(advantages, importance_weights(segments, device))
+        return A2CBatch(states[index], actions, log_probs, advantages, returns, values[index], legal)
 
     def step(self, batch: A2CBatch) -> dict[str, float]:
         """One gradient step; its statistics."""

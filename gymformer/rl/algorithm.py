@@ -79,6 +79,8 @@ class Algorithm(ABC):
                 self.optimizer.load_state_dict(state["optimizer"])
 
     The same page trains vectors and token rows (for a GPU, give the tensors the device of the actor, as the pages here do).
+    To learn from replayed segments as well, check that their log_probs are the actor's (`stored_log_probs`) and multiply advantages
+    by `importance_weights` (`weighted`), as the pages here do.
     """
 
     progress: float = 0.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gymformer.rl.segment import Segment
 
-__all__ = ["DecisionBatch", "States", "legal_actions", "minibatches", "parts", "per_decision"]
+__all__ = ["DecisionBatch", "States", "importance_weights", "legal_actions", "minibatches", "parts", "per_decision", "weighted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,19 @@ def legal_actions(segments: list[Segment], num_outputs: int, device: torch.devic
         return None
     masks = [np.ones((len(s), num_outputs), bool) if s.legal is None else s.legal for s in segments]
     return torch.from_numpy(np.concatenate(masks)).to(device)
+
+
+def importance_weights(segments: list[Segment], device: torch.device | str = "cpu") -> Tensor | None:
+    """(N,) float32, or None where no segment has weights; a decision of one without them counts once."""
+    if all(segment.weights is None for segment in segments):
+        return None
+    weights = [np.ones(len(s), np.float32) if s.weights is None else s.weights for s in segments]
+    return torch.from_numpy(np.concatenate(weights).astype(np.float32)).to(device)
+
+
+def weighted(advantages: Tensor, weights: Tensor | None) -> Tensor:
+    """Advantages (N,), those of an older policy's decisions times their importance."""
+    return advantages if weights is None else advantages * weights
 
 
 @dataclass(frozen=True, slots=True)

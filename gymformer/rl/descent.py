@@ -17,6 +17,7 @@ from gymformer.rl.segment import Segment
 __all__ = ["check_ratio_is_one", "descend", "optimizers_for", "size_at_once", "stored_log_probs", "values_of"]
 
 AT_ONCE = 2**25  # logits of token rows that are held at once, 128 MiB of float32
+PRECISE = 1e-3  # nats by which two passes in float32 may differ
 HALF_PRECISION = 0.5  # nats by which a cached and a whole pass in bfloat16 may differ
 
 
@@ -94,21 +95,23 @@ def values_of(critic: CriticNetwork, segments: list[Segment], states: States, si
 
 @torch.no_grad()
 def stored_log_probs(
-    actor: ActorNetwork, states: States, actions: Tensor, legal: Tensor | None, stored: Tensor, size: int
+    actor: ActorNetwork, segments: list[Segment], states: States, actions: Tensor, legal: Tensor | None, size: int
 ) -> Tensor:
     """log π_old(a|s), (N,): as the rollout stored them, or, where the actor is in half precision, as a whole pass computes them,
-    for a cached one differs from it by more than the ratio bears. Raises RatioError where rounding does not explain it."""
-    if actor.is_precise:
+    for a cached one differs from it by more than the ratio bears. Raises RatioError where rounding does not explain it, and for
+    replayed segments, of which every decision is looked at, where anything but float32's would have to."""
+    stored, replayed = per_decision(segments, "log_probs", states.inputs.device), any(s.replayed for s in segments)
+    if actor.is_precise and not replayed:
         return stored
     log_probs = torch.empty_like(stored)
     for index in parts(states, size):
         mask = None if legal is None else legal[index]
         log_probs[index] = actor.policy.log_probs_and_entropy(actor.evaluate(states[index]), actions[index], mask)[0]
-    check_ratio_is_one(log_probs - stored, HALF_PRECISION)
-    return log_probs
+    check_ratio_is_one(log_probs - stored, PRECISE if replayed else HALF_PRECISION)
+    return stored if actor.is_precise else log_probs
 
 
-def check_ratio_is_one(log_ratio: Tensor, tolerance: float = 1e-3) -> None:
+def check_ratio_is_one(log_ratio: Tensor, tolerance: float = PRECISE) -> None:
     """Raises RatioError if, before the first gradient step, the log-probabilities are not the ones that the rollout stored."""
     worst = log_ratio.detach().abs().max().item()
     if math.isnan(worst):
@@ -118,7 +121,9 @@ def check_ratio_is_one(log_ratio: Tensor, tolerance: float = 1e-3) -> None:
         raise RatioError(
             "before the first gradient step of an update, π(a|s) must be what the rollout stored, but log-probabilities "
             f"differ by {worst:.3g} (tolerance {tolerance}). The usual causes: dropout or batch normalisation behaves "
-            "differently in rollout and update; the actor changed in between; actions were sampled with another mask or "
+            "differently in rollout and update; the actor changed in between, or the segments are an "
+            "older policy's, loaded or learned from before (then weight them for the present one: reweighted(segments, actor)); "
+            "actions were sampled with another mask or "
             "temperature than the update uses; the network's outputs depend on what else is in the batch. Call actor.eval() "
             "before acting and learning, or take such layers out"
         )

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from gymformer.rl.advantages import group_advantages
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, per_decision
+from gymformer.rl.batch import (
+    DecisionBatch,
+    States,
+    decision_index,
+    importance_weights,
+    legal_actions,
+    minibatches,
+    per_decision,
+    weighted,
+)
 from gymformer.rl.descent import check_ratio_is_one, descend, optimizers_for, size_at_once, stored_log_probs
 from gymformer.rl.groups import compared, group_statistics, per_segment
 from gymformer.rl.kl import fingerprint, kl_k3, log_probs_of
@@ -117,11 +126,12 @@ class GRPO(Algorithm):
         device, size = self.actor.device, size_at_once(self.actor, self.config.micro_batch_size)
         of_episodes = compared(segments, partial(group_advantages, by_std=self.config.divide_by_std), "GRPO")
         advantages = torch.from_numpy(per_segment(of_episodes, segments)).to(device)
+        advantages = weighted(advantages, importance_weights(segments, device))
         lengths = torch.from_numpy(per_segment(np.array([len(s) for s in segments], np.float32), segments)).to(device)
         states = States.of(segments, device)[decision_index(segments).to(device)]
-        actions, log_probs = per_decision(segments, "actions", device), per_decision(segments, "log_probs", device)
+        actions = per_decision(segments, "actions", device)
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
-        log_probs = stored_log_probs(self.actor, states, actions, legal, log_probs, size)
+        log_probs = stored_log_probs(self.actor, segments, states, actions, legal, size)
         of_reference = None if self.reference is None else log_probs_of(self.reference, segments).to(device)
         return GRPOBatch(states, actions, log_probs, advantages, lengths, of_reference, legal)
 

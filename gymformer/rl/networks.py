@@ -131,7 +131,8 @@ class Session:
         raise NotImplementedError
 
     def keep(self, slots: list[int]) -> None:
-        """Only these rows stay, in this order."""
+        """Only these rows stay, in this order. A row that is named several times is copied, and each copy grows for itself (a
+        group's prompt is read once)."""
         raise NotImplementedError
 
 
@@ -158,7 +159,7 @@ class RecomputeSession(Session):
         del self.rows[slot][length:]
 
     def keep(self, slots: list[int]) -> None:
-        self.rows = [self.rows[slot] for slot in slots]
+        self.rows = [list(self.rows[slot]) for slot in slots]
 
 
 class Recompute(ActorNetwork):

@@ -8,7 +8,16 @@ from torch import Tensor, nn
 
 from gymformer.rl.advantages import gae
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, minibatches, per_decision
+from gymformer.rl.batch import (
+    DecisionBatch,
+    States,
+    decision_index,
+    importance_weights,
+    legal_actions,
+    minibatches,
+    per_decision,
+    weighted,
+)
 from gymformer.rl.descent import (
     check_ratio_is_one,
     descend,
@@ -100,6 +109,7 @@ class PPOBatch(DecisionBatch):
     returns: Tensor  # targets of the critic, A_t + V_old(s_t)
     values: Tensor  # V_old(s_t)
     legal: Tensor | None
+    weights: Tensor | None = None  # importance of decisions that an older policy took
 
 
 class PPO(Algorithm):
@@ -154,15 +164,16 @@ class PPO(Algorithm):
         index = decision_index(segments).to(device)
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
         states, actions = states[index], per_decision(segments, "actions", device)
-        log_probs = per_decision(segments, "log_probs", device)
-        log_probs = stored_log_probs(self.actor, states, actions, legal, log_probs, self.micro_batch_size)
-        return PPOBatch(states, actions, log_probs, advantages, advantages + values[index], values[index], legal)
+        log_probs = stored_log_probs(self.actor, segments, states, actions, legal, self.micro_batch_size)
+        weights = importance_weights(segments, device)
+        return PPOBatch(states, actions, log_probs, advantages, advantages + values[index], values[index], legal, weights)
 
     def step(self, batch: PPOBatch, is_first: bool = False) -> dict[str, float]:
         """One gradient step on  -L_clip - c_e · entropy + c_v · value loss, means over the minibatch's decisions; returns its
         statistics. Where memory asks for it the minibatch is read in parts, whose gradients add up to the same."""
         if self.config.normalize_advantages:
             batch = replace(batch, advantages=normalized(batch.advantages))
+        batch = replace(batch, advantages=weighted(batch.advantages, batch.weights))
         numbers, norms = descend(
             self.optimizers, batch, lambda part: self.loss(part, is_first), self.micro_batch_size, self.together
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gymformer.rl.advantages import rewards_to_go
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, per_decision
+from gymformer.rl.batch import DecisionBatch, States, decision_index, importance_weights, legal_actions, per_decision, weighted
 from gymformer.rl.descent import (
     check_ratio_is_one,
     descend,
@@ -124,9 +124,10 @@ class Reinforce(Algorithm):
             baseline = torch.full_like(baseline, float(returns[known].mean()))
         targets = torch.from_numpy(returns).to(device)
         advantages = torch.where(torch.from_numpy(known).to(device), targets - baseline, 0.0)
-        actions, log_probs = per_decision(segments, "actions", device), per_decision(segments, "log_probs", device)
+        advantages = weighted(advantages, importance_weights(segments, device))
+        actions = per_decision(segments, "actions", device)
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
-        log_probs = stored_log_probs(self.actor, states[index], actions, legal, log_probs, size)
+        log_probs = stored_log_probs(self.actor, segments, states[index], actions, legal, size)
         return ReinforceBatch(states[index], actions, log_probs, advantages, targets, legal)
 
     def step(self, batch: ReinforceBatch) -> dict[str, float]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gymformer.rl.advantages import leave_one_out
 from gymformer.rl.algorithm import Algorithm
-from gymformer.rl.batch import DecisionBatch, States, decision_index, legal_actions, per_decision
+from gymformer.rl.batch import DecisionBatch, States, decision_index, importance_weights, legal_actions, per_decision, weighted
 from gymformer.rl.descent import check_ratio_is_one, descend, optimizers_for, size_at_once, stored_log_probs
 from gymformer.rl.groups import compared, group_statistics, per_segment
 from gymformer.rl.networks import ActorNetwork
@@ -78,10 +78,11 @@ class RLOO(Algorithm):
         """Every decision with the advantage of its episode."""
         device, size = self.actor.device, size_at_once(self.actor, self.config.micro_batch_size)
         advantages = torch.from_numpy(per_segment(compared(segments, leave_one_out, "RLOO"), segments)).to(device)
+        advantages = weighted(advantages, importance_weights(segments, device))
         states = States.of(segments, device)[decision_index(segments).to(device)]
-        actions, log_probs = per_decision(segments, "actions", device), per_decision(segments, "log_probs", device)
+        actions = per_decision(segments, "actions", device)
         legal = legal_actions(segments, self.actor.policy.num_outputs, device)
-        log_probs = stored_log_probs(self.actor, states, actions, legal, log_probs, size)
+        log_probs = stored_log_probs(self.actor, segments, states, actions, legal, size)
         return RLOOBatch(states, actions, log_probs, advantages, legal)
 
     def step(self, batch: RLOOBatch) -> dict[str, float]:

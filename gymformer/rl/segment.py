@@ -30,11 +30,13 @@ class Segment:
     values: np.ndarray | None = None  # (T+1,) float32: V(s_t) where the rollout's own pass computed it; the last may be unused
     legal: np.ndarray | None = None  # (T, A) bool: the actions that were legal, where the environment says so
     penalties: np.ndarray | None = None  # (T,) added to the rewards for learning: KL to a reference, safety, ...
+    weights: np.ndarray | None = None  # (T,) what each advantage counts, where an older policy acted (`replay.reweighted`)
     group: int | None = None  # episodes of one number began alike: they share seed and options (`TokenEnvs.group_size`)
     reward_scale: float = 1.0  # rewards are learned from in this unit (reward normalisation)
     episode_return: float | None = None  # sum of the whole episode's rewards, where it ended here
     episode_length: int | None = None  # decisions of the whole episode, where it ended here
     info: dict[str, Any] = field(default_factory=dict)  # the environment's last info, where the episode ended here
+    replayed: bool = False  # from a file or paid anew: an update checks all its log_probs, not the first minibatch's alone
 
     def __len__(self) -> int:
         """T, the number of decisions."""

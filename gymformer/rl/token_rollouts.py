@@ -102,7 +102,7 @@ class Wave:
             if context is not None and len(one.tokens) >= context:
                 raise ValueError(f"{self.envs.id} starts with {len(one.tokens)} tokens, but the model reads {context} and needs room for "
                                  "an answer; shorten the prompt, or take a model with a longer context")  # fmt: skip
-        session = self.actor.session(len(playing), self.critic)
+        session: Session | None = None
         self.slots = [Slot(one, list(one.tokens), waits=True) for one in playing]
         while any(self.slots):
             spent = not left.any
@@ -113,7 +113,10 @@ class Wave:
                 break
             now = set(map(id, reading))
             blocks = [slot.block if slot is not None and id(slot) in now else [] for slot in self.slots]
-            outputs, values = session.extend(blocks)
+            if session is None:
+                session, outputs, values = opened(self.actor, self.critic, blocks)
+            else:
+                outputs, values = session.extend(blocks)
             at = [i for i, slot in enumerate(self.slots) if slot is not None and id(slot) in now]
             if values is not None:
                 for i, value in zip(at, values[at].tolist(), strict=True):
@@ -199,3 +202,17 @@ class Wave:
             tick.actions[b], tick.phantom[b], tick.observations[b] = action, False, observation
             tick.rewards[b], tick.terminated[b], tick.truncated[b] = one.rewards[-1], one.terminated, one.truncated
         return tick
+
+
+def opened(actor: ActorNetwork, critic: ValueHead | None, blocks: list[list[int]]
+           ) -> tuple[Session, torch.Tensor, torch.Tensor | None]:  # fmt: skip
+    """A session that has read a row for each block, and what it says of them. Equal ones, such as the prompt of a group, are read
+    once, and what was read is copied."""
+    distinct = {row: place for place, row in enumerate(dict.fromkeys(map(tuple, blocks)))}
+    session = actor.session(len(distinct), critic)
+    outputs, values = session.extend([list(row) for row in distinct])
+    if len(distinct) < len(blocks):
+        copies = [distinct[tuple(block)] for block in blocks]
+        session.keep(copies)
+        outputs, values = outputs[copies], None if values is None else values[copies]
+    return session, outputs, values

@@ -34,7 +34,7 @@ class Reading:
 
     def keep(self, slots: list[int]) -> None:
         self.session.keep(slots)
-        self.rows = [self.rows[slot] for slot in slots]
+        self.rows = [list(self.rows[slot]) for slot in slots]
 
     def rewind(self, slot: int, length: int) -> None:
         self.session.rewind(slot, length)
@@ -89,6 +89,22 @@ def test_also_with_an_adapter_and_near_the_end_of_the_context(architecture):
 def test_recompute_is_the_same_definition():
     actor, head = with_value_head(lm_actor("llama"))
     play_script(Reading(RecomputeSession(actor, 5, head), actor, 5), seed=3)
+
+
+@pytest.mark.parametrize("kind", [*ARCHITECTURES, "recompute"])
+def test_a_row_that_is_kept_several_times_is_copied_and_each_copy_grows_for_itself(kind):
+    """As a group's prompt is: uneven ones, then copies of which some wait, some are rewound and some leave."""
+    actor, head = with_value_head(lm_actor("gpt2" if kind == "recompute" else kind))
+    session = RecomputeSession(actor, 3, head) if kind == "recompute" else actor.session(3, head)
+    reading = Reading(session, actor, 3)
+    reading.extend([[3, 1, 4, 1, 5], [9], [2, 6]])
+    reading.keep([0, 0, 2, 1, 2, 0])
+    reading.extend([[1], [2], [3], [4], [], [7, 7, 7]])
+    reading.rewind(1, 2)
+    reading.extend([[5], [8], [5], [], [1], [6]])
+    assert len(set(map(tuple, reading.rows))) == 6
+    reading.keep([5, 1, 1, 4])
+    reading.extend([[1], [2], [3], [4]])
 
 
 def test_the_comparison_would_notice_a_wrong_position_or_a_visible_pad():

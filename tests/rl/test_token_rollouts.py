@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from gymformer.rl import token_rollouts
 from gymformer.rl.batch import States
 from gymformer.rl.envs import make_envs
 from gymformer.rl.errors import NonFiniteError
@@ -22,7 +23,7 @@ from gymformer.rl.rollouts import RewardNormalizer, collect
 from gymformer.rl.segment import Segment
 from gymformer.rl.token_envs import TokenEnvs, reads_tokens
 from gymformer.rl.token_rollouts import Wave, collect_tokens
-from gymformer.rl.transformers_nn import LMSession
+from gymformer.rl.transformers_nn import LMActorNetwork, LMSession
 from tests.helpers import ppo_for
 from tests.language import (
     ARCHITECTURES,
@@ -105,6 +106,55 @@ def test_each_token_is_read_once_and_replies_wait_for_each_other(generator, monk
     assert all(max(each) <= 1 or 1 not in each for each in sizes)
     assert any(max(each) > 1 for each in sizes) and any(each == {0, 1} for each in sizes)
     assert sum(len(block) for blocks in calls for block in blocks) == sum(segment.col[-2] + 1 for segment in segments)
+
+
+def unshared(actor, critic, blocks):
+    """The definition of `opened`: every row is read, whatever the others are."""
+    session = actor.session(len(blocks), critic)
+    return session, *session.extend(blocks)
+
+
+def rollout_of_groups(make, kind: dict, num_envs: int) -> list[Segment]:
+    """Groups of three; with other than three environments a wave has parts of groups."""
+    envs = chatters(num_envs, **kind)
+    envs.group_size = 3
+    actor, head = make()
+    return collect(envs, actor, episodes=9, generator=torch.Generator().manual_seed(0), critic=head)
+
+
+@pytest.mark.parametrize("num_envs", [3, 5])
+@pytest.mark.parametrize("kind", ["plain", "rewritten history", "masks by method"])
+@pytest.mark.parametrize(
+    "make", [lambda: with_value_head(lm_actor("llama")), lambda: (table_actor(), None)], ids=["cached", "anew"]
+)
+def test_a_group_that_shares_its_prompt_plays_what_it_plays_without(make, kind, num_envs, monkeypatch):
+    shared = rollout_of_groups(make, KINDS[kind], num_envs)
+    monkeypatch.setattr(token_rollouts, "opened", unshared)
+    for one, other in zip(shared, rollout_of_groups(make, KINDS[kind], num_envs), strict=True):
+        assert [row.tolist() for row in one.rows] == [row.tolist() for row in other.rows]
+        assert (one.row.tolist(), one.col.tolist(), one.group) == (other.row.tolist(), other.col.tolist(), other.group)
+        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-5)
+        assert (one.values is None) == (other.values is None)
+        assert one.values is None or np.allclose(one.values, other.values, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_envs", "opened"), [(3, [1, 1, 1]), (5, [2, 2]), (9, [3]), (4, [2, 2, 1])])
+def test_a_prompt_that_several_episodes_begin_with_is_read_once(num_envs, opened, monkeypatch):
+    """9 episodes in groups of 3. By 5 environments: groups 0 0 0 1 1, then 1 2 2 2."""
+    calls, session, extend = [], LMActorNetwork.session, LMSession.extend
+    monkeypatch.setattr(LMActorNetwork, "session", lambda *args: calls.append([]) or session(*args))
+    monkeypatch.setattr(LMSession, "extend", lambda self, blocks: calls[-1].append(blocks) or extend(self, blocks))
+    segments = rollout_of_groups(lambda: (lm_actor(), None), {}, num_envs)
+    assert [len(wave[0]) for wave in calls] == opened
+    prompts = {segment.group: int(segment.col[0]) + 1 for segment in segments}
+    assert len(set(prompts.values())) > 1  # of different lengths
+    waves = [segments[i : i + num_envs] for i in range(0, 9, num_envs)]
+    spared = sum(prompts[s.group] for wave in waves for s in wave) - sum(
+        prompts[g] for wave in waves for g in {s.group for s in wave}
+    )
+    assert spared > 0
+    read = sum(len(block) for wave in calls for blocks in wave for block in blocks)
+    assert read == sum(segment.col[-2] + 1 for segment in segments) - spared
 
 
 def test_actions_arrive_as_plain_ints_and_the_list_may_be_the_same_one():
