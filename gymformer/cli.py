@@ -89,6 +89,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: list[str]) -> int:
     """train an agent in an environment, save and evaluate it"""
+    if args[:1] == ["gsm8k"]:
+        return _train_gsm8k(args)
     from gymformer.config import TrainOptions
     from gymformer.rl.ppo import PPOConfig
 
@@ -104,6 +106,28 @@ def train(args: list[str]) -> int:
         if (unfit := _unfit_model(settings, env)) is not None:
             raise UsageError(unfit)
     return _train(settings, options, args)
+
+
+def _train_gsm8k(args: list[str]) -> int:
+    options = _parse("train gsm8k", args[1:])
+    settings = {
+        name: value for group in (options.problems, options.model, options.learning, options.run) for name, value in group
+    }
+    if (cache := settings.pop("cache_dir")) is not None:
+        os.environ["HF_HUB_CACHE"] = str(cache)  # read when the hub's client is imported, which is below
+    from gymformer.trainer.gsm8k import train_gsm8k
+
+    result = train_gsm8k(**settings)
+    if result.run.stopped == "interrupted":
+        if result.run.path is not None:
+            again = args if "resume" in _flags(args) else [*args, "--resume", str(result.run.path)]
+            print(f"go on with: {shlex.join(['gymformer', 'train', *again])}")
+        return 130
+    before = "" if result.before is None else f", {result.before:.1%} before"
+    print(f"{result.after:.1%} of {result.problems} test problems are solved{before}")
+    if result.run.path is not None:
+        print(f"saved in {result.run.path}")
+    return 0
 
 
 def _settings(options: Any, args: list[str]) -> "Settings":

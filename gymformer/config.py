@@ -153,6 +153,7 @@ class TrainOptions:
       gymformer train CoTEnv-v0 --eval-interval 1024
       gymformer train CoTEnv-v0 --model Qwen/Qwen2.5-0.5B-Instruct --lora 16 --dtype bfloat16 --reference initial
       gymformer train --config run.yaml --seed 3
+      gymformer train gsm8k --help          (word problems, with options of their own)
       gymformer train my_module:MyEnv-v0    (imports my_module, which registers MyEnv-v0)
 
     run.yaml:
@@ -246,6 +247,84 @@ class DemoOptions:
     seed: int = 0  # one seed, one result
 
 
+class WordProblems(Group):
+    """The problems, and how they are asked."""
+
+    gsm8k_path: str = (
+        "data/gsm8k_sample/train.jsonl"  # the problems to learn from: a file, or a folder with train.jsonl and test.jsonl
+    )
+    test_gsm8k_path: str | None = None  # those to test with. None: test.jsonl beside them
+    train_data_file: str | None = None  # where solved examples are taken from. None: from the problems to learn from
+    sys_prompt_path: Path | None = None  # a text file, what the model is told first. None: the environment's own words
+    n_few_shot_examples: NonNegativeInt = 5  # solved examples before each question
+    max_trajectory_steps: PositiveInt = 20  # lines of a solution, at most
+    sym_calc: bool = True  # a calculator writes the results of annotations such as <<48/2=24>>
+
+
+class Solver(Group):
+    """The language model that learns."""
+
+    model_name_or_path: str = "models/solver"  # a hub id, a folder, or one that comes along
+    ref_model_name: str | None = None  # moving away from this model costs reward (not with reinforce_stable)
+    cache_dir: Path | None = None  # where models of the hub are kept. None: where transformers keeps them
+    use_lora: bool = False  # learn an adapter of rank 16 instead of all weights
+    qlora: bool = False  # the same, with the other weights in four bits; needs bitsandbytes
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"  # of the weights
+    gradient_checkpointing: bool = False  # less memory, more time
+
+
+class Iterations(Group):
+    """How it learns: an iteration plays episodes and learns from them."""
+
+    algorithm: Literal["reinforce_stable", "reinforce", "ppo", "grpo", "rloo", "a2c"] = "reinforce_stable"
+    num_iterations: PositiveInt = 20  # how many
+    num_collection_episodes: PositiveInt = 256  # solutions that are written in one
+    num_update_steps: PositiveInt = 1  # passes over them (PPO, GRPO), or steps, each from a part of them (the others)
+    gradient_accumulation_steps: PositiveInt = 1  # a step reads its solutions in about so many parts, which needs less memory
+    learning_rate: PositiveFloat | None = None  # None: the algorithm's
+    gamma: Annotated[float, Field(ge=0, le=1)] | None = None  # discount of a reward one token later. None: 1
+    kl_coeff: NonNegativeFloat | None = None  # reward that a nat of divergence from the reference costs. None: the algorithm's
+    update_ref_iterations: PositiveInt | None = None  # steps after which the reference is renewed (reinforce_stable). None: 10
+
+
+class SolverRun(Group):
+    """The run, its folder, and the test."""
+
+    evaluation_at_start: bool = True  # test before training
+    evaluation_iterations: PositiveInt | None = None  # test after every so many iterations. None: only at the end
+    n_eval_steps: PositiveInt | None = None  # with so many problems, the first of the file. None: all
+    save_path: Path | None = Path("runs")  # a new folder is made below this one for the run. None: nothing is written
+    n_save_iterations: PositiveInt = 4  # a checkpoint every so many iterations
+    save_best_model: bool = False  # keep the model that did best in the tests, in the folder "best" below save_path
+    cache_buffer: bool = False  # keep what was played, for gymformer.load_segments
+    buffer_cache_path: Path = Path("buffers")  # the folder for it
+    num_envs: PositiveInt | None = None  # solutions that are written side by side
+    seed: int | None = None  # one seed, one result. None: a fresh one, which is printed and saved
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = "auto"  # auto: a GPU where it helps
+    resume: bool | Path | None = None  # go on with this run's folder, or (True) with the newest
+    tracker: Literal["wandb", "tensorboard"] | None = None  # also log there (WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY say where)
+    progress: bool | None = None  # True: always a bar; False: silence; None: a bar in a terminal, lines elsewhere
+
+
+@dataclass(frozen=True)
+class GSM8KOptions:
+    """Trains a language model to solve word problems line by line, and tests it on others.
+
+    Files are of GSM8K's form: {"question": ..., "answer": "... #### 72"}, a record a line. Training is refused where problems
+    of the test are among those to learn from.
+
+    examples:
+      gymformer train gsm8k --n-few-shot-examples 0
+      gymformer train gsm8k --gsm8k-path gsm8k --model-name-or-path Qwen/Qwen2.5-0.5B-Instruct --use-lora --dtype bfloat16
+      gymformer train gsm8k --algorithm grpo --num-update-steps 2 --evaluation-iterations 5 --save-best-model
+    """
+
+    problems: OmitArgPrefixes[WordProblems] = field(default_factory=WordProblems)
+    model: OmitArgPrefixes[Solver] = field(default_factory=Solver)
+    learning: OmitArgPrefixes[Iterations] = field(default_factory=Iterations)
+    run: OmitArgPrefixes[SolverRun] = field(default_factory=SolverRun)
+
+
 class PreferenceData(Group):
     """Which rows are read, and how they become tokens."""
 
@@ -328,7 +407,8 @@ class RewardOptions:
     run: OmitArgPrefixes[RewardRunOptions] = field(default_factory=RewardRunOptions)
 
 
-OPTIONS = {"train": TrainOptions, "reward": RewardOptions, "eval": EvalOptions, "play": PlayOptions, "envs": EnvsOptions,
+OPTIONS = {"train": TrainOptions, "train gsm8k": GSM8KOptions,
+           "reward": RewardOptions, "eval": EvalOptions, "play": PlayOptions, "envs": EnvsOptions,
            "demo": DemoOptions}  # fmt: skip
 
 # Two ways to say one thing: whoever chooses one of them has also decided against the other of a lower layer.

@@ -41,6 +41,7 @@ def _joined(lines: list[Line], rewards: list[float], terminated: bool) -> Segmen
     """One segment of several lines. A line that was written at once has no state between its last token and the next line's first."""
     parts = [line.segment for line in lines]
     paid = [np.concatenate([np.zeros(len(part) - 1), [reward]]) for part, reward in zip(parts, rewards, strict=True)]
+    cols = [part.col for part in parts if part.col is not None]
     row = [np.full(len(part), number) for number, part in enumerate(parts)]
     masks = None
     if any(part.legal is not None for part in parts):
@@ -49,6 +50,6 @@ def _joined(lines: list[Line], rewards: list[float], terminated: bool) -> Segmen
     return Segment(
         [part.rows[-1] for part in parts], np.concatenate([part.actions for part in parts]),
         np.concatenate([part.log_probs for part in parts]), np.concatenate(paid), terminated,
-        row=np.concatenate([*row, [len(parts) - 1]]), col=np.concatenate([*(part.col[:-1] for part in parts), parts[-1].col[-1:]]),
+        row=np.concatenate([*row, [len(parts) - 1]]), col=np.concatenate([*(col[:-1] for col in cols), cols[-1][-1:]]),
         legal=masks, episode_return=sum(rewards), episode_length=sum(map(len, parts)), info=parts[-1].info,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -88,22 +88,19 @@ class StepwiseMathPolicy:
         self.seed, self._generator = seed, None
         match_tokens(self.actor, self._env().codec.size)
 
-    @overload
-    def get_action(self, observation: str, *, greedy: bool = False) -> Line: ...
-    @overload
-    def get_action(self, observation: Sequence[str], *, greedy: bool = False) -> list[Line]: ...
-    def get_action(self, observation: str | Sequence[str], *, greedy: bool = False) -> Line | list[Line]:
-        """The next line of a solution; of several observations, which are read and continued together, a list. `greedy` takes
-        the likeliest tokens."""
-        if isinstance(observation, str):
-            return self.get_action([observation], greedy=greedy)[0]
+    def get_action(self, observation: str, *, greedy: bool = False) -> Line:
+        """The next line of a solution. `greedy` takes the likeliest tokens."""
+        return self.get_actions([observation], greedy=greedy)[0]
+
+    def get_actions(self, observations: Sequence[str], *, greedy: bool = False) -> list[Line]:
+        """The next line of each of several solutions, which are read and continued together."""
         if self._generator is None or self._generator.device != self.actor.device:
             self._generator = torch.Generator(self.actor.device).manual_seed(self.seed)
-        envs = TokenEnvs([self._env() for _ in observation], "StepwiseMathPolicy")
-        waiting = iter(observation)
+        envs = TokenEnvs([self._env() for _ in observations], "StepwiseMathPolicy")
+        waiting = iter(observations)
         envs.options = lambda: {"observation": next(waiting)}
         envs.reset(0)
-        segments = collect_tokens(envs, self.actor, episodes=len(observation), greedy=greedy, generator=self._generator)
+        segments = collect_tokens(envs, self.actor, episodes=len(observations), greedy=greedy, generator=self._generator)
         return [Line(segment.info["line"], segment) for segment in segments]
 
     def log_prob(self, lines: Line | Sequence[Line]) -> Tensor:

@@ -58,7 +58,7 @@ def test_its_log_probability_is_that_of_the_network():
 
 def test_a_batch_writes_what_each_would_write_alone():
     observations = [observation(), observation("It is easy."), observation("Well.", "So.")]
-    together = policy().get_action(observations, greedy=True)
+    together = policy().get_actions(observations, greedy=True)
     alone = [policy().get_action(one, greedy=True) for one in observations]
     assert [line.text for line in together] == [line.text for line in alone]
     assert [line.log_prob for line in together] == pytest.approx([line.log_prob for line in alone], abs=1e-4)
@@ -92,7 +92,7 @@ def test_a_loop_of_ones_own_learns_what_pays():
     torch.manual_seed(0)
     means = []
     for _ in range(25):
-        lines = own.get_action([observation()] * 32)
+        lines = own.get_actions([observation()] * 32)
         for line in lines:
             buffer.add(line, float(line.text.islower()), terminated=True)
         means.append(np.mean([segment.episode_return for segment in buffer.segments]))

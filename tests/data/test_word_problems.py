@@ -30,7 +30,10 @@ def test_every_number_of_a_solution_is_in_the_question_or_was_worked_out():
         known = {word.strip("$.?,") for word in problem.question.split()} | {"2"}
         for line in problem.steps:
             (calculation,) = annotations(line)
-            assert set(calculation.expression.replace("*", " ").replace("+", " ").replace("-", " ").replace("/", " ").split()) <= known
+            assert (
+                set(calculation.expression.replace("*", " ").replace("+", " ").replace("-", " ").replace("/", " ").split())
+                <= known
+            )
             known.add(calculation.result)
 
 
