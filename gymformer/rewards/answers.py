@@ -16,6 +16,7 @@ MOST_BRACKETS = 20
 LARGEST_EXPONENT = 1000  # of powers of powers, multiplied: 9**9**9 has 370 million digits
 LARGEST_EXPONENT_OF_LETTERS = 12
 MOST_TERMS = 500  # of a power of a sum, which is multiplied out: (a+b+c+d+e+f+g+h)^12 has 50,388
+LARGEST_LOGARITHM = 24  # bits of all factors beside a logarithm, and of their powers
 TIMEOUT = 5  # seconds for one comparison, of which nearly all take milliseconds
 
 HASHES = "####"
@@ -67,6 +68,8 @@ def is_correct(answer: str, gold: str) -> bool:
     if any(NO_FORMULA.search(_without_commands(text)) for text in (answer, gold)):
         return False
     if not (_is_harmless(answer) and _is_harmless(gold)) or not _letters(answer) <= _letters(gold) | {"e", "i"}:
+        return False
+    if not _logarithms_are_small(f"{answer} {gold}"):
         return False
     return ("=" in gold or "=" not in answer) and _equal_formulas(answer, gold)  # math-verify reads 1 = √2 as √2
 
@@ -176,6 +179,15 @@ def _is_harmless(formula: str) -> bool:
         else math.inf
     )
     return terms <= MOST_TERMS and largest <= (LARGEST_EXPONENT_OF_LETTERS if _letters(formula) else LARGEST_EXPONENT)
+
+
+def _logarithms_are_small(formulas: str) -> bool:
+    """Whether no power comes of n log 10 = log 10^n that is too large to write down: in no thread can that be ended."""
+    if not re.search(r"\\(?:log|ln)", formulas):
+        return True
+    factor = math.prod(int(digits) or 1 for digits in re.findall(r"\d+", formulas))
+    exponent = math.prod(int(digits) or 1 for _, power in POWER.findall(formulas) for digits in re.findall(r"\d+", power))
+    return factor.bit_length() * exponent <= LARGEST_LOGARITHM
 
 
 def _braces_close(formula: str) -> bool:

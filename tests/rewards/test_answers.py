@@ -127,6 +127,8 @@ def test_words_are_compared_as_words(answer, gold, verdict):
         ("18\\text{ km}", "18\\text{ cm}", False),
         ("19", "18\\text{ cm}", False),
         ("18\\text{ cm}", "18", False),
+        ("\\ln 8", "3\\ln 2", True),
+        ("\\frac{\\ln x^2}{2}+1", "1+\\frac{\\ln x^2}{2}", True),
     ],
 )
 def test_formulas_are_compared_by_what_they_mean(answer, gold, verdict):
@@ -139,6 +141,7 @@ BOMBS = [
     "(x+1)^{99}",
     "9999999999!", "\\sum_{n=1}^{9}n", "\\int x", "(" * 60 + "x" + ")" * 60, "\\sqrt{" * 21 + "2" + "}" * 21, "x" * (LONGEST + 1),
     "\\exp{9}", "__import__('os')", "(a+b+c+d+e+f+g+h)^{12}", "(x^{9}+1)^{9}", "(\\sqrt{2}+\\sqrt{3}+\\sqrt{5})^{999}", "x}{", "x}",
+    "x+1000000007\\log(10)", "x+99*99*99*99\\ln(2)", "x+9^{9}\\log 10", "\\log x^{999}",
 ]  # fmt: skip
 
 
