@@ -1,9 +1,12 @@
 """Answers: where a text gives its own, and whether that equals the right one: exactly as numbers, else symbolically."""
 
+import contextlib
+import ctypes
 import logging
 import math
 import re
 import threading
+from collections.abc import Callable
 from fractions import Fraction
 
 __all__ = ["boxed_answer", "closeness", "hash_answer", "is_correct", "plain_number"]
@@ -13,7 +16,8 @@ MOST_BRACKETS = 20
 LARGEST_EXPONENT = 1000  # of powers of powers, multiplied: 9**9**9 has 370 million digits
 LARGEST_EXPONENT_OF_LETTERS = 12
 MOST_TERMS = 500  # of a power of a sum, which is multiplied out: (a+b+c+d+e+f+g+h)^12 has 50,388
-TIMEOUT = 2  # seconds for one comparison, where a time-out is possible
+LARGEST_LOGARITHM = 24  # bits of all factors beside a logarithm, and of their powers
+TIMEOUT = 5  # seconds for one comparison, of which nearly all take milliseconds
 
 HASHES = "####"
 BOX = r"\\(?:boxed|fbox)(?![a-zA-Z])"
@@ -64,6 +68,8 @@ def is_correct(answer: str, gold: str) -> bool:
     if any(NO_FORMULA.search(_without_commands(text)) for text in (answer, gold)):
         return False
     if not (_is_harmless(answer) and _is_harmless(gold)) or not _letters(answer) <= _letters(gold) | {"e", "i"}:
+        return False
+    if not _logarithms_are_small(f"{answer} {gold}"):
         return False
     return ("=" in gold or "=" not in answer) and _equal_formulas(answer, gold)  # math-verify reads 1 = √2 as √2
 
@@ -175,6 +181,15 @@ def _is_harmless(formula: str) -> bool:
     return terms <= MOST_TERMS and largest <= (LARGEST_EXPONENT_OF_LETTERS if _letters(formula) else LARGEST_EXPONENT)
 
 
+def _logarithms_are_small(formulas: str) -> bool:
+    """Whether no power comes of n log 10 = log 10^n that is too large to write down: in no thread can that be ended."""
+    if not re.search(r"\\(?:log|ln)", formulas):
+        return True
+    factor = math.prod(int(digits) or 1 for digits in re.findall(r"\d+", formulas))
+    exponent = math.prod(int(digits) or 1 for _, power in POWER.findall(formulas) for digits in re.findall(r"\d+", power))
+    return factor.bit_length() * exponent <= LARGEST_LOGARITHM
+
+
 def _braces_close(formula: str) -> bool:
     """Whether each brace that opens is closed, and no other: \boxed{√2} , 3 {} is read as √2."""
     depth = 0
@@ -190,13 +205,32 @@ def _equal_formulas(answer: str, gold: str) -> bool:
         import math_verify
     except ImportError as error:
         raise ImportError(f"comparing formulas such as {gold!r} needs math-verify; install gymformer[tasks]") from error
-    # It counts time by a signal, which only the main thread gets; without, what is harmless is quick.
-    timeout = TIMEOUT if threading.current_thread() is threading.main_thread() else None
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns of time-outs and of formulas that are none
-    # LaTeX alone: its parser for plain expressions goes through eval.
+    # It warns of having no time limit, and of formulas that are none.
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    # LaTeX alone: its parser for plain expressions goes through eval. Its own time-outs need signals, which only the main thread gets.
     latex = [math_verify.LatexExtractionConfig()]
-    right, given = (
-        math_verify.parse(f"\\boxed{{{formula}}}", latex, fallback_mode="no_fallback", parsing_timeout=timeout)  # type: ignore[arg-type]
-        for formula in (gold, answer)
-    )
-    return bool(right and given) and math_verify.verify(right, given, timeout_seconds=timeout)
+
+    def equal() -> bool:
+        right, given = (
+            math_verify.parse(f"\\boxed{{{formula}}}", latex, fallback_mode="no_fallback", parsing_timeout=None)  # type: ignore[arg-type]
+            for formula in (gold, answer)
+        )
+        return bool(right and given) and math_verify.verify(right, given, timeout_seconds=None)
+
+    return _true_in_time(equal)
+
+
+def _true_in_time(question: Callable[[], bool]) -> bool:
+    """What `question` answers; False after `TIMEOUT` seconds, when its thread is told to exit: at its next step in Python."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(SystemExit):
+            answers.append(question())
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    if thread.is_alive() and thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+    return answers == [True]
