@@ -51,7 +51,7 @@ def test_its_log_probability_is_that_of_the_network():
     logits = own.actor.lm(torch.from_numpy(row)[None]).logits[0, :, : len(TOKENIZER)].detach().log_softmax(-1)
     by_hand = sum(float(logits[col, action]) for col, action in zip(segment.col[:-1], segment.actions, strict=True))
     assert line.log_prob == pytest.approx(by_hand, abs=1e-4)
-    assert float(own.log_prob(line)) == pytest.approx(by_hand, abs=1e-4)
+    assert own.log_prob(line).item() == pytest.approx(by_hand, abs=1e-4)
     own.log_prob(line).backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in own.actor.parameters())
 

@@ -21,13 +21,13 @@ ROWS = [Problem(f"{n} + 1?", str(n + 1), (f"It is {n}+1 = <<{n}+1={n + 1}>>{n + 
 def files(tmp_path):
     for side, rows in (("train", ROWS[:5]), ("test", ROWS[5:])):
         (tmp_path / f"{side}.jsonl").write_text("".join(json.dumps(in_gsm8k_form(row)) + "\n" for row in rows))
-    tiny_lm(len(byte_tokenizer())).save_pretrained(tmp_path / "model")
+    tiny_lm(len(byte_tokenizer()), context=1024).save_pretrained(tmp_path / "model")
     byte_tokenizer().save_pretrained(tmp_path / "model")
     return tmp_path
 
 
 def settings(files, **more):
-    return {"gsm8k_path": files, "model_name_or_path": files / "model", "n_few_shot_examples": 1, "max_trajectory_steps": 2,
+    return {"gsm8k_path": files, "model_name_or_path": files / "model", "n_few_shot_examples": 0, "max_trajectory_steps": 1,
             "num_iterations": 2, "num_collection_episodes": 4, "save_path": files / "runs", "seed": 0, "progress": False} | more  # fmt: skip
 
 
@@ -45,7 +45,9 @@ def test_it_trains_tests_and_keeps_what_it_was_asked_to(files, monkeypatch):
     monkeypatch.setattr(module, "play_tokens", watched)
     result = train_gsm8k(**settings(files, evaluation_iterations=1, n_eval_steps=2, save_best_model=True, cache_buffer=True,
                                     buffer_cache_path=files / "buffers"))  # fmt: skip
-    assert asked == [[ROWS[5].question, ROWS[6].question]] * 4, "at the start, after each iteration, at the end: in the file's order"
+    assert asked == [[ROWS[5].question, ROWS[6].question]] * 4, (
+        "at the start, after each iteration, at the end: in the file's order"
+    )
     assert len(result.run) == 8 and result.problems == 2 and [m["test_accuracy"] for m in result.run.metrics] == [0.0, 0.0]
     assert load_agent(files / "runs" / "best").reads_tokens
     kept = load_segments(files / "buffers" / "update_000002.jsonl")
@@ -55,10 +57,14 @@ def test_it_trains_tests_and_keeps_what_it_was_asked_to(files, monkeypatch):
 def test_problems_of_the_test_are_never_trained_on(files):
     with open(files / "train.jsonl", "a") as file:
         file.write(json.dumps(in_gsm8k_form(ROWS[6])).replace("6 + 1?", "6  + 1?") + "\n")
-    with pytest.raises(ValueError, match=r"1 of the 3 problems in .*test\.jsonl are in .*train\.jsonl too.*row 6 is row 2 of the test, '6 \+ 1\?'"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 of the 3 problems in .*test\.jsonl are in .*train\.jsonl too.*row 6 is row 2 of the test, '6 \+ 1\?'",
+    ):
         train_gsm8k(**settings(files))
+    (files / "other.jsonl").write_text(json.dumps(in_gsm8k_form(ROWS[0])))
     with pytest.raises(ValueError, match=r"3 of the 3 problems"):  # nor shown as examples
-        train_gsm8k(**settings(files, gsm8k_path=files / "train.jsonl", train_data_file=files / "test.jsonl"))
+        train_gsm8k(**settings(files, gsm8k_path=files / "other.jsonl", train_data_file=files / "test.jsonl"))
 
 
 def test_what_an_option_becomes():
@@ -77,7 +83,9 @@ def test_what_an_option_becomes():
 def test_a_reference_of_ones_own_is_not_for_the_one_that_has_its_own(files):
     with pytest.raises(ValueError, match="leave out ref_model_name"):
         train_gsm8k(**settings(files, ref_model_name=files / "model"))
-    result = train_gsm8k(**settings(files, ref_model_name=files / "model", algorithm="reinforce", kl_coeff=0.5, evaluation_at_start=False))
+    result = train_gsm8k(
+        **settings(files, ref_model_name=files / "model", algorithm="reinforce", kl_coeff=0.5, evaluation_at_start=False)
+    )
     assert result.before is None and result.run.metrics[0]["kl_coefficient"] == 0.5
     assert abs(result.run.metrics[0]["kl_to_reference"]) < 1e-5  # the same model, at first
 
@@ -89,7 +97,7 @@ def test_the_command_line_knows_every_option_in_both_spellings(files, capsys, mo
     words = f"""gsm8k --gsm8k-path {files / "train.jsonl"} --train-data-file {files / "train.jsonl"} --test-gsm8k-path {files / "test.jsonl"}
         --sys_prompt_path {files / "prompt.txt"} --model-name-or-path {files / "model"} --ref-model-name {files / "model"}
         --algorithm reinforce --cache-dir {files / "hub"} --n-few-shot-examples 1 --num-iterations 1 --num_collection_episodes 4
-        --max-trajectory-steps 2 --num-update-steps 2 --cache-buffer --evaluation-iterations 1 --n-eval-steps 1
+        --max-trajectory-steps 1 --num-update-steps 2 --cache-buffer --evaluation-iterations 1 --n-eval-steps 1
         --buffer-cache-path {files / "kept"} --gradient-accumulation-steps 2 --save-path {files / "runs"} --n-save-iterations 1
         --kl-coeff 0.1 --sym-calc --evaluation-at-start --use-lora --gamma 0.99 --save-best-model --seed 0 --progress False"""
     monkeypatch.setenv("HF_HUB_CACHE", "unset")
