@@ -45,3 +45,8 @@ def test_every_setting_is_named():
     for model in SECTIONS.values():
         for name in model.model_fields:
             assert re.search(rf"\b{name}\b", README), name
+
+
+def test_a_solution_is_written_line_by_line(capsys):
+    exec(compile(PYTHON[2], "gymformer/agents/README.md", "exec"), {})
+    assert "policy_loss" in capsys.readouterr().out

@@ -55,7 +55,7 @@ def test_it_trains_tests_and_keeps_what_it_was_asked_to(files, monkeypatch):
 
 
 def test_problems_of_the_test_are_never_trained_on(files):
-    with open(files / "train.jsonl", "a") as file:
+    with (files / "train.jsonl").open("a") as file:
         file.write(json.dumps(in_gsm8k_form(ROWS[6])).replace("6 + 1?", "6  + 1?") + "\n")
     with pytest.raises(
         ValueError,
