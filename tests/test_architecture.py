@@ -113,7 +113,15 @@ def test_transformers_is_imported_where_language_models_are():
 
 
 @pytest.mark.parametrize(
-    "module", ["gymformer", "gymformer.seeding", "gymformer.resources", "gymformer.agents", "gymformer.agents.experiment"]
+    "module",
+    [
+        "gymformer",
+        "gymformer.seeding",
+        "gymformer.resources",
+        "gymformer.agents",
+        "gymformer.agents.experiment",
+        "gymformer.lm",
+    ],
 )
 def test_importing_is_free(module):
     code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"

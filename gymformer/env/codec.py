@@ -1,12 +1,11 @@
 """A tokenizer's ways in and out: trusted text, text that must not act as control tokens, and ids back to text."""
 
 import operator
-import re
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gymformer.plain_text import PlainText
 from gymformer.resources import folder_or_id
 
 if TYPE_CHECKING:
@@ -42,11 +41,8 @@ class Codec:
         added: dict[str, int] = tokenizer.get_added_vocab()  # type: ignore[operator]  # declared as a property's value
         self.size = max(len(tokenizer), 1 + max(added.values(), default=-1))  # an id may lie above a hole
         self._pieces: dict[int, str] = {}
-        # An added run of spaces, which some tokenizers have, controls nothing.
-        self.control = {token: name for name, token in added.items() if name.strip() and len(name) > 1}
-        names = sorted(self.control.values())
-        # Wherever a name begins, also within another's; some tokenizers find it in small letters too.
-        self._beginnings = re.compile(f"(?={'|'.join(map(re.escape, names)) or '(?!)'})", re.IGNORECASE)
+        self._plain = PlainText(tokenizer)
+        self.control = self._plain.control
 
     def trusted(self, text: str) -> list[int]:
         """The ids of text that we wrote: the names of control tokens in it become those tokens."""
@@ -57,17 +53,7 @@ class Codec:
 
         Halves of characters (lone surrogates, which JSON can hold) read "?".
         """
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        ids = self._spelled(text)
-        if self.control.keys().isdisjoint(ids):
-            return ids
-        # Added tokens that are not marked as special are recognised in any text, so their names are cut in two.
-        cuts = [0, *(match.start() + 1 for match in self._beginnings.finditer(text)), len(text)]
-        ids = [token for begin, end in pairwise(cuts) for token in self._spelled(text[begin:end])]
-        if not self.control.keys().isdisjoint(ids):
-            raise ValueError(f"{text[:80]!r} cannot be written with this tokenizer without its control tokens "
-                             f"{[self.control[token] for token in ids if token in self.control]}; take that text out")  # fmt: skip
-        return ids
+        return self._plain(text)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of `ids`, control tokens by their names; what is no UTF-8 reads U+FFFD."""
@@ -103,9 +89,6 @@ class Codec:
             raise ValueError(f"token {token} is not one of this environment's {self.size} (0 to {self.size - 1}). A model may have more "
                              "rows than its tokenizer has tokens: cut its logits to env.action_space.n")  # fmt: skip
         return token
-
-    def _spelled(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
 
 class RunningText:

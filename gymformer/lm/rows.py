@@ -40,7 +40,7 @@ class RowFormat:
         return self.closed([*self.prompt_ids(prompt), *self._ids(reply)])
 
     def prompt_ids(self, prompt: Any) -> list[int]:
-        """Of a text, of ids, or of a dialogue: messages of (role, content)."""
+        """Of a text, of ids, or of a dialogue: messages of (role, content), contents being texts or ids."""
         if not isinstance(prompt, str) and prompt and not isinstance(prompt[0], int):
             if self.template != "chat":
                 raise ValueError('a prompt of chat messages needs template="chat"')
@@ -58,7 +58,7 @@ class RowFormat:
         text = part.encode("utf-8", "replace").decode("utf-8")  # halves of characters, which JSON can hold
         return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
-    def _dialogue(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+    def _dialogue(self, messages: Sequence[tuple[str, str | Sequence[int]]]) -> list[int]:
         """What the template writes becomes tokens with its special ones, contents without."""
         from jinja2.exceptions import TemplateError
 
