@@ -12,6 +12,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 import gymformer.lm.judge
+from gymformer.data.arithmetic import Problem
+from gymformer.env import GSM8KEnv
 from gymformer.lm import VerbalJudge
 from gymformer.lm.judge import HOW_GOOD, LEAST_ROOM, YES_OR_NO, expected_score, tokens_of
 from gymformer.rewards import RewardComponent, RewardSum
@@ -315,3 +317,23 @@ def test_the_example_in_the_docstring_runs():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert doctest.testmod(gymformer.lm.judge).failed == 0
+
+
+def test_it_pays_the_lines_of_an_environment():
+    """Weight times judgement for each line, beside what the answer is paid, and each judge under its name."""
+    judge = VerbalJudge(tiny_lm(len(word_tokenizer()), context=CONTEXT), word_tokenizer())
+    correct = judge.asking("Is the newest line free of mistakes?")
+    env = GSM8KEnv(
+        [Problem("1 + 1?", "2")],
+        0,
+        line_rewards=[RewardComponent("quality", 0.5, judge), RewardComponent("correct", 0.2, correct)],
+    )
+    env.reset()
+    lines, paid = ["It is easy.", "#### 2"], []
+    with pytest.warns(UserWarning, match="may mean nothing"):
+        for line in lines:
+            paid.append(env.step(line)[1])
+    states = [{"question": "1 + 1?", "lines": lines[:n]} for n in (1, 2)]
+    quality, free = ([judgement.score for judgement in one.score_many(states)] for one in (judge, correct))
+    assert paid == pytest.approx([0.5 * quality[0] + 0.2 * free[0], 1 + 0.5 * quality[1] + 0.2 * free[1]])
+    assert env.facts()["reward_terms"] == pytest.approx({"quality": 0.5 * sum(quality), "correct": 0.2 * sum(free)})
