@@ -8,6 +8,8 @@ import pytest
 
 from gymformer.data.arithmetic import Problem
 from gymformer.data.problems import load_problems
+from gymformer.env import GSM8KEnv
+from gymformer.env.rendering import printable
 from gymformer.rewards.answers import is_correct, plain_number
 from gymformer.rewards.calculator import agrees, annotations, calculate, splice
 
@@ -65,3 +67,13 @@ def test_the_calculator_writes_what_equals_the_data(problems):
         for annotation in annotations("\n".join(problem.steps)):
             spliced = splice(f"<<{annotation.expression}=").removesuffix(">>")
             assert plain_number(spliced) == plain_number(annotation.result), annotation
+
+
+def test_every_reference_solution_is_right_line_by_line(name, problems):
+    """In GSM8K-v0: nothing is paid before the last line, and 1 for that. The calculator changes none of the lines."""
+    env = GSM8KEnv(Path(FOLDER or "") / f"{name}.jsonl", 0, deterministic=True, max_lines=30)
+    for problem in problems:
+        assert env.reset()[1]["question"] == problem.question
+        steps = [env.step(line) for line in env.solved(problem)]
+        assert [step[1:3] for step in steps] == [(0.0, False)] * (len(steps) - 1) + [(1.0, True)], problem
+        assert env.lines == [printable(line.strip()) for line in env.solved(problem)], problem
