@@ -86,6 +86,7 @@ def test_every_shipped_algorithm_stands_in_the_table():
     assert set(rows) == set(ALGORITHMS)
     for name, classes in rows.items():
         kind = ALGORITHMS[name]
+        assert kind.config_class is not None
         assert classes == f"`{kind.__name__}`, `{kind.config_class.__name__}`"
 
 
