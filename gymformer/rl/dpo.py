@@ -94,7 +94,7 @@ class DPO:
 
 def dpo_loss(margin: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """L = -(1 - ε) log σ(m) - ε log σ(-m) of margins m (N,), where m = β [log π/π_ref of the chosen answer - the same of the
-    rejected one] (arXiv:2305.18290, eq. 7; ε as in arXiv:2310.12036's robust form, 0 in the first)."""
+    rejected one] (arXiv:2305.18290, eq. 7, where ε is 0; with ε, conservative DPO: ericmitchell.ai/cdpo.pdf)."""
     return -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
 
 
