@@ -11,7 +11,8 @@ from tables import Target, table, where
 __all__ = ["MARKER", "draw_control", "draw_learning", "render", "section", "targets"]
 
 MARKER = "algorithms"  # of the README's part that these tables fill
-NAMES = {"ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "reinforce_stable": "ReinforceStable", "reinforce": "Reinforce", "a2c": "A2C"}
+NAMES = {"ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "reinforce_stable": "ReinforceStable", "reinforce": "Reinforce",
+         "a2c": "A2C"}  # fmt: skip
 PROMISED = ("ppo", "grpo", "rloo", "reinforce_stable")  # of which three must gain so much in every seed, in so many CPU seconds
 MOST_GAIN, GAIN, SECONDS = 3, 0.25, 300
 TASKS = {"sums": "`sums`: reasoner, CoTEnv-v0", "words": "`words`: solver, GSM8K-v0"}
@@ -41,7 +42,8 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
                 for own in ("grpo", "rloo"):
                     peer = f"trl_{own}"
                     figure = middle(ratios(runs[own], runs[peer])) if {own, peer} <= runs.keys() else nan
-                    found.append(Target(f"speed, {setting}, gymformer / {CONTENDERS[peer].partition(',')[0]}", figure, bound, True))
+                    what = f"speed, {setting}, gymformer / {CONTENDERS[peer].partition(',')[0]}"
+                    found.append(Target(what, figure, bound, True))
             return found
     raise ValueError(name)
 
@@ -52,8 +54,8 @@ def _learning_targets(task: str, runs: Runs) -> list[Target]:
         return []
     gaining = sum(min(map(gain, of_one)) >= GAIN and max(r["seconds"] for r in of_one) <= SECONDS for of_one in asked)
     lowest = min(r["after"][how] - r["before"][how] for of_one in asked for r in of_one for how in ("greedy", "sampled"))
-    what = f"learning, {task}, of {', '.join(NAMES[name] for name in PROMISED)}: how many gain {GAIN:.0%} in {SECONDS} CPU seconds"
-    return [Target(what, gaining, MOST_GAIN, True),
+    of = ", ".join(NAMES[name] for name in PROMISED)
+    return [Target(f"learning, {task}, of {of}: how many gain {GAIN:.0%} in {SECONDS} CPU seconds", gaining, MOST_GAIN, True),
             Target(f"learning, {task}, lowest end above the start, greedy or sampled", lowest, 0.0, True)]  # fmt: skip
 
 
@@ -86,19 +88,25 @@ def _learning(result: dict[str, Any]) -> str:
                 before, after = r["before"], r["after"]
                 rows.append([NAMES[name], str(r["seed"]), f"{before['greedy']:.1%}", f"{after['greedy']:.1%}", f"{before['sampled']:.1%}",
                              f"{after['sampled']:.1%}", f"{100 * gain(r):.1f}", f"{r['tokens']:,}", f"{r['seconds']:.0f}"])  # fmt: skip
-            gains = list(map(gain, runs))
-            summary = [f"**{100 * mean(gains):.1f}**, worst {100 * min(gains):.1f}", "", f"{mean(r['seconds'] for r in runs):.0f}"]
-            ends = [f"{mean(r['after'][how] for r in runs):.1%}" for how in ("greedy", "sampled")]
-            rows.append([f"**{NAMES[name]}**, {settings(runs[0]['config'])}", "mean", "", ends[0], "", ends[1], *summary])
-        header = ["seed", "greedy before", "after", "sampled before", "after", "gain of sampled, points", "tokens", "CPU seconds"]
+            gains, spent = list(map(gain, runs)), mean(r["seconds"] for r in runs)
+            greedy, sampled = (f"{mean(r['after'][how] for r in runs):.1%}" for how in ("greedy", "sampled"))
+            rows.append([f"**{NAMES[name]}**, {settings(runs[0])}", "mean", "", greedy, "", sampled,
+                         f"**{100 * mean(gains):.1f}**, worst {100 * min(gains):.1f}", "", f"{spent:.0f}"])  # fmt: skip
+        header = ["seed", "greedy before", "after", "sampled before", "after", "gain of sampled, points", "tokens",
+                  "CPU seconds"]  # fmt: skip
         texts.append(table([TASKS[task], *header], rows))
     missing = [f"`python benchmarks/algorithms.py learning --task {task}`" for task in TASKS if task not in result["tasks"]]
     return "\n\n".join(texts + [f"Not measured yet: {command}." for command in missing])
 
 
-def settings(config: dict[str, Any]) -> str:
-    """What differs from the defaults."""
-    return ", ".join(f"{name} {value}" for name, value in config.items()) or "defaults"
+def settings(run: dict[str, Any]) -> str:
+    """What differs from the defaults: in the config, and in the other arguments of `train_agent`."""
+    others = run.get("run", {})
+    return (
+        "preset"
+        if others is None
+        else ", ".join(f"{name} {value}" for name, value in (others | run["config"]).items()) or "defaults"
+    )
 
 
 def _control(result: dict[str, Any]) -> str:
@@ -106,11 +114,11 @@ def _control(result: dict[str, Any]) -> str:
     for name, runs in result["runs"].items():
         for r in runs:
             low, high = r["interval"]
-            costs = [f"{r['timesteps']:,}", f"{r['seconds']:.0f}"]
-            rows.append([NAMES[name], str(r["seed"]), f"{r['mean']:.1f}", f"{low:.1f} to {high:.1f}", *costs])
-        worst = f"worst {min(r['mean'] for r in runs):.1f}"
-        costs = [f"{mean(r['timesteps'] for r in runs):,.0f}", f"{mean(r['seconds'] for r in runs):.0f}"]
-        rows.append([f"**{NAMES[name]}**, {settings(runs[0]['config'])}", "mean", f"**{mean(r['mean'] for r in runs):.1f}**", worst, *costs])
+            rows.append([NAMES[name], str(r["seed"]), f"{r['mean']:.1f}", f"{low:.1f} to {high:.1f}", f"{r['timesteps']:,}",
+                         f"{r['seconds']:.0f}"])  # fmt: skip
+        reached, costs = [r["mean"] for r in runs], [mean(r[name] for r in runs) for name in ("timesteps", "seconds")]
+        rows.append([f"**{NAMES[name]}**, {settings(runs[0])}", "mean", f"**{mean(reached):.1f}**", f"worst {min(reached):.1f}",
+                     f"{costs[0]:,.0f}", f"{costs[1]:.0f}"])  # fmt: skip
     header = ["CartPole-v1", "seed", "mean return, 100 sampled episodes", "95% interval", "environment steps", "CPU seconds"]
     return "![returns over steps](results/algorithms_control.png)\n\n" + table(header, rows)
 
@@ -127,9 +135,10 @@ def _setting(title: str, runs: Runs) -> str:
         if own is not None:
             each = sorted(ratios(own, records))
             times = f"{median(each):.2f} ({each[0]:.2f} to {each[-1]:.2f})"
-        acting, part = (median(f(r) for r in records) for f in (
-            lambda r: r["steps"] / r["rollout_seconds"], lambda r: r["rollout_seconds"] / seconds(r)))  # fmt: skip
-        rows.append([CONTENDERS[name], f"{median(rates):,.0f}", f"{rates[0]:,.0f} to {rates[-1]:,.0f}", times, f"{acting:,.0f}", f"{part:.0%}"])
+        acting = median(r["steps"] / r["rollout_seconds"] for r in records)
+        part = median(r["rollout_seconds"] / seconds(r) for r in records)
+        rows.append([CONTENDERS[name], f"{median(rates):,.0f}", f"{rates[0]:,.0f} to {rates[-1]:,.0f}", times, f"{acting:,.0f}",
+                     f"{part:.0%}"])  # fmt: skip
     header = ["tokens per CPU second", "range over rounds", "gymformer's is × (range)", "rollout alone", "rollout's share"]
     return table([title, *header], rows)
 

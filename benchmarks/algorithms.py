@@ -106,7 +106,8 @@ def answers(options: argparse.Namespace, script: str, command: str, each: list[d
     quick = QUICK[command] if options.quick else {}
     asked = [settings | quick for settings in each]
     found = side_by_side(options.at_once, script, "learn", asked)
-    return [{"algorithm": s["algorithm"], "config": s["config"], **answer} for s, answer in zip(asked, found, strict=True)]
+    names = ("algorithm", "config", "run")
+    return [{name: s[name] for name in names if name in s} | answer for s, answer in zip(asked, found, strict=True)]
 
 
 def by_algorithm(runs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -152,9 +153,7 @@ def main() -> int:
     if options.command == "tables":
         ok = write_tables(options.out, options.check)
         if not ok:
-            print(
-                "benchmarks/README.md differs from the results; run: python benchmarks/algorithms.py tables", file=sys.stderr
-            )
+            print("benchmarks/README.md differs from the results; run: python benchmarks/algorithms.py tables", file=sys.stderr)
         return int(not ok)
     met = [run(name, options) for name in (COMMANDS if options.command == "all" else [options.command])]
     if options.command == "all" and options.out == RESULTS:

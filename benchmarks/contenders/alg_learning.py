@@ -9,6 +9,7 @@ import measure
 import numpy as np
 
 from gymformer import LMActorNetwork, train_agent
+from gymformer.data.word_problems import word_problem
 from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import TrainedAgent, language_agent
 from gymformer.rl.segment import Segment
@@ -30,7 +31,10 @@ class Task:
         return float(np.mean([segment.info["correct"] for segment in segments]))
 
 
-TASKS = {"sums": Task("CoTEnv-v0", "models/reasoner")}
+TASKS = {
+    "sums": Task("CoTEnv-v0", "models/reasoner"),
+    "words": Task("GSM8K-v0", "models/solver", {"data_file": word_problem, "n_few_shot_examples": 0}),
+}
 
 
 class Watch:
@@ -59,12 +63,11 @@ def learn(s: dict) -> dict:
     actor = LMActorNetwork(task.model)
     agent = language_agent(actor)
     before = {how: task.accuracy(agent, s["problems"], how) for how in HOW}
-    watch = Watch(task, agent, before["sampled"], s["every"], s["curve_problems"])
+    watch = Watch(task, agent, before["sampled"], s["tokens"] // s["points"], s["curve_problems"])
     config = ALGORITHMS[s["algorithm"]].config_class
     assert config is not None
     train_agent(task.env, actor=actor, env_kwargs=task.env_kwargs, algorithm=s["algorithm"], config=config(**s["config"]),
-                total_timesteps=s["tokens"], curriculum=watch, seed=s["seed"], save_path=None, progress=False,
-                **s["run"])  # fmt: skip
+                total_timesteps=s["tokens"], curriculum=watch, seed=s["seed"], save_path=None, progress=False)  # fmt: skip
     after = {how: task.accuracy(agent, s["problems"], how) for how in HOW}
     return {"seed": s["seed"], "before": before, "after": after, "curve": watch.curve, "tokens": watch.tokens,
             "seconds": watch.seconds}  # fmt: skip

@@ -21,7 +21,8 @@ def speed(s: dict) -> dict:
             laps.mark()
             return completions, log_probs
 
-    config = GRPOConfig(**lang_trl.arguments(s), num_generations=lang_setting.GROUP, max_completion_length=s["tokens"], max_steps=iterations)
+    config = GRPOConfig(**lang_trl.arguments(s), num_generations=lang_setting.GROUP, max_completion_length=s["tokens"],
+                        max_steps=iterations)  # fmt: skip
     lm = lang_setting.language_model(s)
     trainer = Trainer(lm, lang_trl.even_shares, config, lang_trl.prompts_in_groups(s, iterations), processing_class=lang_trl.tokenizer(s),
                       callbacks=[lang_trl.LapsCallback(laps, s["batch"] * s["tokens"])])  # fmt: skip

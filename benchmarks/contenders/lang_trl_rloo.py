@@ -25,7 +25,8 @@ def speed(s: dict) -> dict:
             laps.mark()
             return completions
 
-    config = RLOOConfig(**lang_trl.arguments(s), num_generations=lang_setting.GROUP, max_completion_length=s["tokens"], max_steps=iterations)
+    config = RLOOConfig(**lang_trl.arguments(s), num_generations=lang_setting.GROUP, max_completion_length=s["tokens"],
+                        max_steps=iterations)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:  # for TRL reads the reference from where the model came from
         lang_setting.language_model(s).save_pretrained(folder)
         lm = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, s["dtype"])).to(s["device"])
