@@ -6,13 +6,12 @@ python benchmarks/preferences.py tables [--check]    write the README's tables f
 
 import argparse
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import preference_tables
 import tables
-from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, ask, machine, results_in, write
+from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, machine, results_in, side_by_side, write
 
 SEEDS = 3
 REWARD = {"batch_size": 4, "test_size": 0.1, "template": "chat", "eval_interval": 5000}  # one evaluation, at the end
@@ -33,15 +32,9 @@ QUICK = {
 
 
 def runs(options: argparse.Namespace, task: str, each: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The answers to all of these settings, two at a time: each counts its own CPU seconds, on one thread."""
+    """The answers to all of these settings."""
     quick = QUICK[task] if options.quick else {}
-
-    def one(settings: dict[str, Any]) -> dict[str, Any]:
-        print(f"{task}: {settings}", flush=True)
-        return ask(sys.executable, "pref_learning.py", task, settings | quick)
-
-    with ThreadPoolExecutor(options.at_once) as pool:
-        return list(pool.map(one, each))
+    return side_by_side(options.at_once, "pref_learning.py", task, [settings | quick for settings in each])
 
 
 def seeds(options: argparse.Namespace) -> range:

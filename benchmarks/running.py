@@ -4,8 +4,10 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,17 @@ def in_turn(rounds: int, asked: dict[str, Ask], settings: dict[str, Any], what: 
             print(f"{what}, round {number + 1} of {rounds}: {name}", flush=True)
             answers[name].append(one(settings | {"seed": number}))
     return answers
+
+
+def side_by_side(at_once: int, script: str, task: str, each: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The project's own answers to all of these settings, so many at a time: each counts its own CPU seconds, on one thread."""
+
+    def one(settings: dict[str, Any]) -> dict[str, Any]:
+        print(f"{task}: {settings}", flush=True)
+        return ask(sys.executable, script, task, settings)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(one, each))
 
 
 def machine(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:

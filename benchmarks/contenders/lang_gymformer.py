@@ -18,6 +18,8 @@ BETA, LR = 0.05, 1e-5
 
 
 class Loop:
+    passes = 5  # rollout, reference, update, and its backward pass
+
     def __init__(self, s: dict):
         self.s, self.lm = s, lang_setting.language_model(s)
         vocabulary = self.lm.config.vocab_size

@@ -29,6 +29,8 @@ class Rollout:
 class Loop:
     """Policy with a value head, its frozen reference, and the optimiser."""
 
+    passes = 5  # rollout, reference, update, and its backward pass
+
     def __init__(self, s: dict):
         self.s, self.prompts = s, lang_setting.prompts(s)
         self.lm = lang_setting.language_model(s)

@@ -13,10 +13,11 @@ OPERATIONS = 12  # that a profile names
 
 
 class Loop(Protocol):
-    """PPO with a reference: what `rollout` returns, `update` learns from."""
+    """What `rollout` returns, `update` learns from."""
 
     s: dict
     lm: PreTrainedModel
+    passes: int  # over the tokens: rollout, reference if there is one, update, and two more for the update's backward pass
 
     def rollout(self) -> Any: ...
     def update(self, rollout: Any, /) -> None: ...
@@ -31,8 +32,7 @@ def speed(loop: Loop) -> dict:
         laps.mark()
         loop.update(rollout)
         laps.end(s["batch"] * s["tokens"])
-    # Passes over the tokens: rollout, reference, update, and two more for the update's backward pass.
-    return laps.report() | {"flops": s["iterations"] * lang_setting.iteration_flops(loop.lm, s, passes=5)}
+    return laps.report() | {"flops": s["iterations"] * lang_setting.iteration_flops(loop.lm, s, loop.passes)}
 
 
 def where_time_goes(loop: Loop) -> dict:

@@ -4,6 +4,7 @@ import tempfile
 
 import lang_setting
 import measure
+from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -19,7 +20,7 @@ QUIET = {
 
 
 def arguments(s: dict) -> dict:
-    """Of both trainers' configs: one step for each batch, weights and arithmetic of one type, nothing written."""
+    """Of the trainers' configs: one step for each batch, weights and arithmetic of one type, nothing written."""
     return QUIET | {"per_device_train_batch_size": s["batch"], "gradient_accumulation_steps": 1, "seed": s["seed"],
                     "gradient_checkpointing": s.get("checkpointing", False), "bf16": s["dtype"] == "bfloat16",
                     "use_cpu": s["device"] == "cpu"}  # fmt: skip
@@ -35,8 +36,14 @@ def tokenizer(s: dict) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<end>")
 
 
+def prompts_in_groups(s: dict, iterations: int) -> Dataset:
+    """As text, one for each group of each iteration."""
+    prompts = lang_setting.prompts(s | {"batch": s["batch"] // lang_setting.GROUP * iterations}).tolist()
+    return Dataset.from_dict({"prompt": [" ".join(f"t{token}" for token in row) for row in prompts]})
+
+
 def even_shares(completion_ids: list[list[int]], **_) -> list[float]:
-    """GRPO's reward."""
+    """The reward of GRPO and RLOO."""
     return [sum(token % 2 == 0 for token in tokens) / len(tokens) for tokens in completion_ids]
 
 

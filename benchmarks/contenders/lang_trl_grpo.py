@@ -6,10 +6,7 @@ Only activation checkpointing, which TRL turns on to save memory, is off unless 
 import lang_setting
 import lang_trl
 import measure
-from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
-
-GROUP = 8  # num_generations, TRL's default
 
 
 def speed(s: dict) -> dict:
@@ -24,11 +21,10 @@ def speed(s: dict) -> dict:
             laps.mark()
             return completions, log_probs
 
-    config = GRPOConfig(**lang_trl.arguments(s), num_generations=GROUP, max_completion_length=s["tokens"], max_steps=iterations)
+    config = GRPOConfig(**lang_trl.arguments(s), num_generations=lang_setting.GROUP, max_completion_length=s["tokens"],
+                        max_steps=iterations)  # fmt: skip
     lm = lang_setting.language_model(s)
-    prompts = lang_setting.prompts(s | {"batch": s["batch"] // GROUP * iterations}).tolist()
-    dataset = Dataset.from_dict({"prompt": [" ".join(f"t{token}" for token in row) for row in prompts]})
-    trainer = Trainer(lm, lang_trl.even_shares, config, dataset, processing_class=lang_trl.tokenizer(s),
+    trainer = Trainer(lm, lang_trl.even_shares, config, lang_trl.prompts_in_groups(s, iterations), processing_class=lang_trl.tokenizer(s),
                       callbacks=[lang_trl.LapsCallback(laps, s["batch"] * s["tokens"])])  # fmt: skip
     trainer.train()
     # rollout, update and its backward pass
