@@ -30,9 +30,11 @@ def as_batch(rows: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> Batch
     ids = np.full((len(rows), max(map(len, rows))), pad)
     for line, row in zip(ids, rows, strict=True):
         line[: len(row)] = row
-    starts = np.cumsum(ids == start, 1) - (ids == start)  # before this token
-    ends = np.cumsum(ids == end, 1) - (ids == end)
-    return Batch(torch.from_numpy(ids), torch.from_numpy((ends == 2 * starts - 1) & (ids != pad)))
+    places = np.arange(ids.shape[1])
+    begun, over = (np.maximum.accumulate(np.where(ids == token, places, -1), axis=1) for token in (start, end))
+    inside = np.zeros_like(ids, bool)
+    inside[:, 1:] = (begun > over)[:, :-1]  # the mark before this token is an assistant's
+    return Batch(torch.from_numpy(ids), torch.from_numpy(inside & (ids != pad)))
 
 
 def batches(draw: Callable[[], str], tokenizer: PreTrainedTokenizerFast, tokens: int) -> Iterator[list[Batch]]:

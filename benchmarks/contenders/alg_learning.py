@@ -28,7 +28,7 @@ class Task:
         """Share of right answers to the same held-out problems, in [0, 1]."""
         held_out = self.env_kwargs | {"split": "test"}
         segments = play_tokens(agent, self.env, episodes=problems, greedy=how == "greedy", seed=1, env_kwargs=held_out)
-        return float(np.mean([segment.info["correct"] for segment in segments]))
+        return float(np.mean([segment.info.get("correct", False) for segment in segments]))
 
 
 TASKS = {
