@@ -201,9 +201,12 @@ def _train(settings: "Settings", options: Any, args: list[str]) -> int:
 def _unfit_model(settings: "Settings", env: "gym.Env") -> str | None:
     """Why the language model that was asked for, or the lack of one, does not fit the environment, if it does not."""
     from gymformer.env.making import is_for_language
+    from gymformer.env.to_text import has_words
 
     said = settings.choices()
     if not _speaks(env):
+        if "model" in said and has_words(env):
+            return None
         options = ", ".join(f"--{name.replace('_', '-')}" for name in said)
         return f"{settings.env} has nothing to say to a language model; leave out {options}" if said else None
     if settings.model is None and not is_for_language(settings.env):

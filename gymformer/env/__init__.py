@@ -13,6 +13,7 @@ from gymformer.env.solution_env import SolutionEnv
 from gymformer.env.summarization_env import SummarizationEnv
 from gymformer.env.text_env import AnyText, TextEnv, is_text_env, writes_lines
 from gymformer.env.text_to_tokens import TextToTokens
+from gymformer.env.to_text import ToText
 from gymformer.env.token_env import TokenEnv, is_token_env
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SummarizationEnv",
     "TextEnv",
     "TextToTokens",
+    "ToText",
     "TokenEnv",
     "create_vectorized_envs",
     "for_language_model",

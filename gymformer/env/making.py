@@ -13,6 +13,8 @@ from gymnasium.vector import VectorEnv
 from gymformer.env.lines_to_tokens import LinesToTokens
 from gymformer.env.text_env import is_text_env, writes_lines
 from gymformer.env.text_to_tokens import MAX_TURN_TOKENS, TextToTokens
+from gymformer.env.to_text import ToText, has_words
+from gymformer.env.token_env import is_token_env
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,8 +38,9 @@ def for_language_model(
     neither `tokenizer` nor `model_name`, it gets the actor's; where it takes a `model_name` alone, the name by which the actor's
     was loaded. An environment from texts to texts becomes one of tokens (`TextToTokens` with `context` and `max_turn_tokens`;
     None: 128, or a quarter of a context that is small, so that it holds several turns; or, where its actions are the lines of
-    one message, `LinesToTokens` with lines of so many tokens). Any other is passed on unchanged. To see
-    which it is, an id or a callable is made once.
+    one message, `LinesToTokens` with lines of so many tokens), and any other whose actions can be read from words becomes one of
+    texts first (`ToText`). What is left is passed on unchanged. To
+    see which it is, an id or a callable is made once.
 
     The arguments returned may hold the tokenizer: what is written to a file is what the user gave.
     """
@@ -47,7 +50,7 @@ def for_language_model(
     if isinstance(env, VectorEnv):
         return env, arguments
     if isinstance(env, gym.Env):
-        return (_in_tokens(env, tokenizer, max_turn_tokens, context) if is_text_env(env) else env), arguments
+        return (_in_tokens(env, tokenizer, max_turn_tokens, context) if _is_put_into_tokens(env) else env), arguments
     maker, registered = _maker(_spec(env)) if isinstance(env, str) else (env, {})
     if maker is None:  # a vector version alone
         return env, arguments
@@ -56,7 +59,7 @@ def for_language_model(
         taken = next((name for name in known if name in _parameters(maker) and known[name] is not None), None)
         arguments |= {} if taken is None else {taken: known[taken]}
     probe = _make(env, arguments)
-    wraps = isinstance(probe, gym.Env) and is_text_env(probe)
+    wraps = isinstance(probe, gym.Env) and _is_put_into_tokens(probe)
     if isinstance(env, str):  # what a callable gave may be its only one
         probe.close()
     if not wraps:
@@ -95,8 +98,14 @@ class TurnsAsTokens:
         return _in_tokens(_make(self.env, arguments), self.tokenizer, self.max_turn_tokens, self.context)
 
 
+def _is_put_into_tokens(env: gym.Env) -> bool:
+    return is_text_env(env) or (not is_token_env(env) and has_words(env))
+
+
 def _in_tokens(env: gym.Env, tokenizer: "PreTrainedTokenizerBase", max_turn_tokens: int, context: int | None) -> gym.Env:
-    """An environment of texts as one of tokens."""
+    """An environment of texts, or one that can be put into words, as one of tokens."""
+    if not is_text_env(env):
+        env = ToText(env)
     if writes_lines(env):
         return LinesToTokens(env, tokenizer, max_line_tokens=max_turn_tokens)
     return TextToTokens(env, tokenizer, max_turn_tokens=max_turn_tokens, context=context)
