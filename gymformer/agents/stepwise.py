@@ -31,7 +31,7 @@ __all__ = ["Line", "StepwiseMathPolicy"]
 class Line:
     """An action: a line, and what the policy did to write it."""
 
-    text: str  # "" says that nothing more comes
+    text: str  # "" says that nothing more comes, also where the context was full before the line's end
     segment: Segment  # what was read, the tokens that were chosen, and their log-probabilities; not yet paid
 
     @property
@@ -101,7 +101,7 @@ class StepwiseMathPolicy:
         envs.options = lambda: {"observation": next(waiting)}
         envs.reset(0)
         segments = collect_tokens(envs, self.actor, episodes=len(observations), greedy=greedy, generator=self._generator)
-        return [Line(segment.info["line"], segment) for segment in segments]
+        return [Line(segment.info.get("line", ""), segment) for segment in segments]
 
     def log_prob(self, lines: Line | Sequence[Line]) -> Tensor:
         """log π(line | observation) by the actor as it is now, with gradients: () of one line, (B,) of several."""

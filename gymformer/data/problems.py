@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ Draw = Callable[[np.random.Generator, float | None], Problem]  # generator, diff
 Split = Literal["train", "test"]
 
 MOST_DRAWS = 10_000  # until a problem falls on the side that is wanted
+FILES = 8  # whose problems are kept after the first reading
 MOST_NAMED = 10  # refused rows that a message describes
 
 
@@ -78,7 +80,7 @@ class ProblemPool:
                              "held out); give more problems or another share")  # fmt: skip
 
     def _is_ours(self, problem: Problem) -> bool:
-        return is_held_out(problem.question, self.share) == (self.split == "test")
+        return self.share == 0 or is_held_out(problem.question, self.share) == (self.split == "test")
 
 
 def chain_sums(rng: np.random.Generator, difficulty: float | None = None) -> Problem:
@@ -98,6 +100,12 @@ def load_problems(path: str | Path) -> list[Problem]:
     itself; a solution of several lines needs one. Raises ValueError that names the rows that are none of this.
     """
     path = resource(path)
+    state = path.stat()
+    return list(_read(path.absolute(), state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=FILES)  # the environments of a vector read the same file
+def _read(path: Path, _changed: int, _size: int) -> tuple[Problem, ...]:
     text = path.read_text(encoding="utf-8")
     lines = path.suffix == ".jsonl"
     problems, refused = [], []
@@ -115,7 +123,7 @@ def load_problems(path: str | Path) -> list[Problem]:
                          "Mend or remove them")  # fmt: skip
     if not problems:
         raise ValueError(f"{path} holds no problem")
-    return problems
+    return tuple(problems)
 
 
 def _list_of(text: str, path: Path) -> list[Any]:

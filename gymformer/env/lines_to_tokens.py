@@ -85,8 +85,9 @@ class LinesToTokens(gym.Wrapper[tuple[int, ...], Any, str, str]):
             self._message.append(token)
         else:
             self._write([token])
-            if not (added := self._writer.splice(self._line)) and self._tokens >= self.max_line_tokens:
-                added = "" if "\n" in self._line else "\n"
+            added = self._writer.splice(self._line)
+            if self._tokens >= self.max_line_tokens and "\n" not in self._line:
+                added += "\n"
             self._write(self.codec.plain(added))
         lines = self._lines_that_are_over()
         if ends_text:

@@ -25,4 +25,4 @@ class MATHEnv(SolutionEnv):
 
     def solved(self, problem: Problem) -> list[str]:
         answers = any(self.final_answer(line) is not None for line in problem.steps)
-        return [*problem.steps, *([] if answers else [f"The answer is $\\boxed{{{problem.answer}}}$."])]
+        return [*problem.steps, *([] if answers else [f"The answer is $\\boxed{{{' '.join(problem.answer.split())}}}$."])]

@@ -1,6 +1,7 @@
 """What a person sees of a text that a model wrote: escaped, and coloured token by token."""
 
 import html
+import unicodedata
 from collections.abc import Sequence
 
 from gymformer.env.codec import Codec
@@ -11,8 +12,9 @@ HUES = (210, 35, 130, 285)  # degrees, of neighbouring tokens
 
 
 def printable(text: str) -> str:
-    """The text with control codes as what they are called ("\\x1b"), so that a terminal does not obey them."""
-    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
+    """The text with control codes as what they are called ("\\x1b"), so that a terminal does not obey them. Spaces of all widths
+    are spaces, and Windows' line ends are line ends."""
+    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text.replace("\r\n", "\n"))
 
 
 def ansi(prompt: str, text: str) -> str:
@@ -31,4 +33,6 @@ def token_html(codec: Codec, prompt: Sequence[int], new: Sequence[int]) -> str:
 
 
 def _escaped(char: str) -> str:
+    if unicodedata.category(char) in ("Zs", "Zl", "Zp"):
+        return " "
     return char.encode("unicode_escape").decode() if char != "\ufffd" else char

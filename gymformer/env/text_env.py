@@ -6,7 +6,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
+from gymnasium.error import CustomSpaceError, ResetNeeded
+from gymnasium.vector.utils import create_shared_memory
 from numpy.typing import NDArray
 
 from gymformer.env.rendering import printable
@@ -72,6 +73,13 @@ class AnyText(spaces.Text):
 
     def __eq__(self, other: object, /) -> bool:
         return isinstance(other, AnyText) and self.max_length == other.max_length
+
+
+@create_shared_memory.register(AnyText)
+def _no_shared_memory(space: AnyText, n: int = 1, ctx: Any = None) -> Any:
+    """Gymnasium's shared memory reads texts once, when the vector is made, and then shows these for ever."""
+    raise CustomSpaceError(f"texts such as {space} cannot lie in shared memory; give AsyncVectorEnv(..., shared_memory=False), or "
+                           'gymnasium.make_vec(..., vector_kwargs={"shared_memory": False})')  # fmt: skip
 
 
 class TextEnv(gym.Env[str, str]):

@@ -62,7 +62,7 @@ class TokenEnvs:
         self.options: Callable[[], dict[str, Any]] = dict
         # Tasks in the order of a file: a seed would begin it again with each episode.
         self.in_order = all(getattr(env.unwrapped, "in_order", False) for env in envs)
-        self.first_task = 0  # of the episodes that follow a reset
+        self.first_task, self.task_step = 0, 1  # of the episodes that follow a reset; several processes take turns
         self.group_size = 1  # so many episodes in a row are of one task: they share seed and options
         self._options: dict[str, Any] = {}  # of the group that has begun
         self._beginning: list[int] = []  # its first observation
@@ -90,7 +90,7 @@ class TokenEnvs:
         env = self.envs[index]
         options = self._options | ({} if self.judge is None else {SCORE_LATER: True})
         if self.in_order:
-            options |= {TASK: self.first_task + group}
+            options |= {TASK: self.first_task + group * self.task_step}
         observation, info = env.reset(seed=seed, options=options or None)
         playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"),
                           group=group if self.group_size > 1 else None)  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from gymformer.data.arithmetic import Problem
 from gymformer.data.problems import load_problems
+from gymformer.device import resolve_device
 from gymformer.evaluation.evaluate import play_tokens
 from gymformer.resources import resource
 from gymformer.rl.agent import TrainedAgent, language_agent
@@ -25,6 +26,7 @@ ENV = "GSM8K-v0"
 SAMPLE = "data/gsm8k_sample"
 LORA_RANK = 16
 TOKENS = 64  # of a solution, about, where the size of a batch must be known beforehand
+MINIBATCH = 1024  # tokens, from which PPO and GRPO take a step
 MOST_NAMED = 5  # problems that a message names
 
 
@@ -34,7 +36,7 @@ class GSM8KResult:
 
     run: TrainingResult
     before: float | None  # None: not evaluated at the start
-    after: float
+    after: float | None  # None: the run was interrupted
     problems: int  # of the test
 
 
@@ -98,12 +100,16 @@ def train_gsm8k(
                              "max_lines": max_trajectory_steps, "calculator": sym_calc}  # fmt: skip
     if sys_prompt_path is not None:
         asked["system_prompt"] = Path(sys_prompt_path).read_text(encoding="utf-8").strip()
+    if save_best_model and save_path is None:
+        raise ValueError("save_best_model=True needs a place, but save_path=None writes nothing; give a save_path")
     best = Path(save_path) / "best" if save_best_model and save_path is not None else None
     watch = Test(language_agent(actor, ENV), asked | {"data_file": str(test), "deterministic": True}, len(tested), best)
     watch.every = None if evaluation_iterations is None else evaluation_iterations * num_collection_episodes
-    before = watch.accuracy() if evaluation_at_start else None
-    if before is not None and progress is not False:
-        print(f"before training {before:.1%} of {len(tested)} test problems are solved", flush=True)
+    if evaluation_at_start and not resume:
+        actor.to(resolve_device(device, actor))
+        watch.before = watch.test()
+        if progress is not False:
+            print(f"before training {watch.before:.1%} of {len(tested)} test problems are solved", flush=True)
     run = train_agent(
         ENV, actor, algorithm=algorithm, config=config, env_kwargs=asked | {"data_file": str(train)},
         max_episodes=num_iterations * num_collection_episodes, update_interval=interval,
@@ -111,7 +117,7 @@ def train_gsm8k(
         device=device, resume=resume, tracker=tracker, progress=progress,
         transforms=[SaveRollouts(buffer_cache_path)] if cache_buffer else (), **to_reference,
     )  # fmt: skip
-    return GSM8KResult(run, before, watch.accuracy(), len(tested))
+    return GSM8KResult(run, watch.before, None if run.stopped == "interrupted" else watch.test(), len(tested))
 
 
 class Test:
@@ -121,11 +127,17 @@ class Test:
         self.agent, self.env_kwargs, self.problems, self.best = agent, env_kwargs, problems, best
         self.every: int | None = None  # episodes; None: never
         self.episodes, self.record = 0, -1.0
+        self.before: float | None = None  # training
 
-    def accuracy(self) -> float:
-        """Share of the test problems, in the order of their file, that the likeliest tokens solve."""
+    def test(self) -> float:
+        """Share of the test problems, in the order of their file, that the likeliest tokens solve. The best model is kept."""
         played = play_tokens(self.agent, ENV, episodes=self.problems, greedy=True, env_kwargs=self.env_kwargs)
-        return float(np.mean([segment.info.get("correct", False) for segment in played]))
+        accuracy = float(np.mean([segment.info.get("correct", False) for segment in played]))
+        if accuracy > self.record:
+            self.record = accuracy
+            if self.best is not None:
+                self.agent.save_pretrained(self.best)
+        return accuracy
 
     def options(self) -> dict[str, Any]:
         return {}
@@ -134,18 +146,13 @@ class Test:
         before, self.episodes = self.episodes, self.episodes + sum(segment.ended for segment in segments)
         if self.every is None or self.episodes // self.every == before // self.every:
             return {}
-        accuracy = self.accuracy()
-        if accuracy > self.record:
-            self.record = accuracy
-            if self.best is not None:
-                self.agent.save_pretrained(self.best)
-        return {"test_accuracy": accuracy}
+        return {"test_accuracy": self.test()}
 
-    def state_dict(self) -> dict[str, float]:
-        return {"episodes": self.episodes, "record": self.record}
+    def state_dict(self) -> dict[str, Any]:
+        return {"episodes": self.episodes, "record": self.record, "before": self.before}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        self.episodes, self.record = int(state["episodes"]), state["record"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.episodes, self.record, self.before = state["episodes"], state["record"], state["before"]
 
 
 def refuse_overlap(path: str | Path, known: Sequence[Problem], test_path: str | Path, tested: Sequence[Problem]) -> None:
@@ -194,7 +201,8 @@ def _plan(algorithm: str, episodes: int, steps: int, accumulation: int, **values
             raise ValueError(f"{names[name]} means nothing to {algorithm}, whose config has no {name}; leave it out, or take another algorithm "
                              f"({', '.join(other for other in ALGORITHMS if name in _names(other))})")  # fmt: skip
     if accumulation > 1:
-        said["micro_batch_size"] = max(1, episodes * TOKENS // (steps * accumulation))
+        read = MINIBATCH if "minibatch_size" in known else episodes * TOKENS // steps
+        said["micro_batch_size"] = max(1, read // accumulation)
     if steps > 1 and "update_epochs" in known:
         return kind(**said, update_epochs=steps), episodes
     if episodes % steps:

@@ -265,7 +265,8 @@ class Run:
             seed_globals(derive_seed(seed, "globals", self.checkpoints))
         self.envs.reset(derive_seed(seed, "environments", self.checkpoints))
         if isinstance(self.envs, TokenEnvs):
-            self.envs.first_task = len(self.returns) // self.envs.group_size
+            self.envs.first_task = len(self.returns) // self.envs.group_size + self.ranks.rank
+            self.envs.task_step = self.ranks.count
         if self.reward_normalizer is not None:
             self.reward_normalizer.restart()
 

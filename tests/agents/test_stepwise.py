@@ -85,6 +85,16 @@ def test_what_the_calculator_writes_is_nobodys_decision(monkeypatch):
     assert len(line.segment.rows[0]) == line.segment.col[0] + 1 + len("1+1=<<1+1=2>>2\n")
 
 
+def test_a_line_that_fills_the_context_is_no_more():
+    begun = observation()
+    length = len(policy()._env().reset(options={"observation": begun})[0])
+    own = StepwiseMathPolicy(tiny_lm(len(TOKENIZER), context=length + 4), tokenizer=TOKENIZER, system_prompt="Solve.")
+    own.actor.policy.sample = lambda outputs, generator, legal: (torch.tensor([ord("a")]), torch.tensor([-1.0]))
+    with pytest.warns(UserWarning, match="filled the actor's context"):
+        line = own.get_action(begun)
+    assert line.text == "" and len(line.segment) == 4 and line.segment.is_whole
+
+
 def test_a_loop_of_ones_own_learns_what_pays():
     """Two lines of two tokens each; "a" as a first token pays, by the reward on its line. So its probability rises."""
     own, buffer = policy(max_line_tokens=1), LineBuffer()

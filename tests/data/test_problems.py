@@ -31,6 +31,16 @@ def test_json_and_json_lines_read_the_same(write):
     assert load_problems(whole) == load_problems(lines) == PROBLEMS
 
 
+def test_a_file_is_read_once_for_all_environments_until_it_changes(write):
+    path = write("few.json", json.dumps(ROWS))
+    first = load_problems(path)
+    first.pop()  # one's own list
+    again = load_problems(path)
+    assert again == PROBLEMS and again[0] is first[0]
+    write("few.json", json.dumps(ROWS[:3]))
+    assert load_problems(path) == PROBLEMS[:3]
+
+
 def test_numbers_become_text_and_gsm8ks_form_is_understood(write):
     rows = [{"question": "Half of 5?", "answer": 2.5}, {"question": "Text?", "answer": " yes\nor no "},
             {"question": "Clips?", "answer": "She sold 48/2 = <<48/2=24>>24.\nAltogether 48+24 = 72.\n#### 72"},

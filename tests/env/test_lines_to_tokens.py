@@ -77,6 +77,14 @@ def test_a_line_that_is_too_long_is_ended_by_the_environment():
     assert env.codec.text(observation[before:]) == "Easy\n" and info["solution"] == "Easy"
 
 
+def test_a_line_whose_last_token_calls_the_calculator_is_ended_behind_the_result():
+    env = env_of(max_line_tokens=6)
+    observation, _ = env.reset()
+    before = len(observation)
+    *_, (observation, _, terminated, _, info) = write(env, "<<1+1=")
+    assert env.codec.text(observation[before:]) == "<<1+1=2>>\n" and info["solution"] == "<<1+1=2>>" and not terminated
+
+
 def test_empty_lines_are_none_but_nothing_else_is_an_end():
     env = env_of(max_line_tokens=6)
     env.reset()

@@ -148,6 +148,18 @@ def test_every_reference_solution_that_comes_along_is_right(make, name):
         assert rewards == [(0.0, False)] * (len(rewards) - 1) + [(1.0, True)]
 
 
+def test_a_box_that_spans_lines_is_answered_on_one_line():
+    problem = Problem(
+        "The column?",
+        "\\begin{pmatrix} 1 \\\\\n 2 \\end{pmatrix}",
+        ("It is \\boxed{\\begin{pmatrix} 1 \\\\", "2 \\end{pmatrix}}."),
+    )
+    env = MATHEnv([problem], 0)
+    env.reset()
+    rewards = [env.step(line)[1:3] for line in env.solved(problem)]
+    assert rewards == [(0.0, False), (0.0, False), (1.0, True)]
+
+
 def test_what_cannot_be_done_is_said():
     with pytest.raises(ValueError, match="only 1 other problems with a worked solution"):
         GSM8KEnv([CLIPS, OTHERS[0]], 2).reset(options={"problem": CLIPS})

@@ -91,3 +91,14 @@ def test_it_works_in_vectors(kind):
         assert observations == ("No number: 東京", "No number: x y") and rewards.tolist() == [-1.0, -1.0]
     finally:
         envs.close()
+
+
+def test_gymnasiums_shared_memory_which_never_shows_a_new_text_is_refused():
+    with pytest.raises(ValueError, match="shared_memory=False"):
+        gym.vector.AsyncVectorEnv([Guess] * 2)
+
+
+def test_spaces_of_all_widths_and_windows_line_ends_are_what_they_look_like():
+    env = Guess()
+    env.reset()
+    assert env.step("a\u00a0b\u202fc\u2028d\r\ne\rf\x1b")[0] == "No number: a b c d\ne\\rf\\x1b"

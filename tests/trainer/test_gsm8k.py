@@ -1,6 +1,7 @@
 """Training on word problems, from Python and from the command line."""
 
 import json
+import signal
 from dataclasses import fields
 
 import pytest
@@ -11,6 +12,7 @@ from gymformer.config import OPTIONS
 from gymformer.data.arithmetic import Problem
 from gymformer.data.word_problems import in_gsm8k_form
 from gymformer.rl.agent import load_agent
+from gymformer.rl.transformers_nn import LMActorNetwork
 from gymformer.testing import byte_tokenizer, tiny_lm
 from gymformer.trainer.gsm8k import _plan, train_gsm8k
 
@@ -54,6 +56,43 @@ def test_it_trains_tests_and_keeps_what_it_was_asked_to(files, monkeypatch):
     assert len(kept) == 4 and {segment.info["question"] for segment in kept} <= {row.question for row in ROWS[:5]}
 
 
+def test_the_best_model_is_kept_also_where_only_the_start_and_the_end_are_tested(files):
+    train_gsm8k(**settings(files, save_best_model=True, num_iterations=1))
+    assert load_agent(files / "runs" / "best").reads_tokens
+    with pytest.raises(ValueError, match="give a save_path"):
+        train_gsm8k(**settings(files, save_best_model=True, save_path=None))
+
+
+def test_the_first_test_is_where_the_training_will_be(files, monkeypatch):
+    """A large model would be tested on the CPU for hours otherwise."""
+    import gymformer.trainer.gsm8k as module
+
+    done = []
+    to, play = LMActorNetwork.to, module.play_tokens
+    monkeypatch.setattr(LMActorNetwork, "to", lambda self, device: done.append("moved") or to(self, device))
+    monkeypatch.setattr(module, "play_tokens", lambda *args, **more: done.append("tested") or play(*args, **more))
+    train_gsm8k(**settings(files, num_iterations=1))
+    assert done[:2] == ["moved", "tested"]
+
+
+def test_a_run_that_is_interrupted_ends_untested_and_remembers_its_start(files, monkeypatch):
+    import gymformer.trainer.gsm8k as module
+
+    tests, play = [], module.play_tokens
+
+    def interrupted(*args, **more):
+        tests.append(play(*args, **more))
+        if len(tests) == 2:  # after the first iteration
+            signal.raise_signal(signal.SIGINT)
+        return tests[-1]
+
+    monkeypatch.setattr(module, "play_tokens", interrupted)
+    result = train_gsm8k(**settings(files, evaluation_iterations=1))
+    assert (result.run.stopped, result.before, result.after, len(tests)) == ("interrupted", 0.0, None, 2)
+    result = train_gsm8k(**settings(files, evaluation_iterations=1, resume=result.run.path))
+    assert (result.run.stopped, result.before, result.after, len(tests)) == ("finished", 0.0, 0.0, 4)
+
+
 def test_problems_of_the_test_are_never_trained_on(files):
     with (files / "train.jsonl").open("a") as file:
         file.write(json.dumps(in_gsm8k_form(ROWS[6])).replace("6 + 1?", "6  + 1?") + "\n")
@@ -70,6 +109,7 @@ def test_problems_of_the_test_are_never_trained_on(files):
 def test_what_an_option_becomes():
     config, interval = _plan("ppo", 256, 4, 2, lr_actor=1e-5, gamma=0.9, refresh_every=None)
     assert (config.update_epochs, config.lr_actor, config.gamma, interval) == (4, 1e-5, 0.9, 256)
+    assert config.micro_batch_size == 512  # half of the minibatch that a step is taken from
     config, interval = _plan("reinforce_stable", 256, 4, 2, lr_actor=None, gamma=None, refresh_every=3)
     assert (config.refresh_every, interval, config.micro_batch_size) == (3, 64, 2048)
     for algorithm, values, message in (("grpo", {"gamma": 0.9}, "gamma means nothing to grpo"), ("nonsense", {}, "is not known"),

@@ -1,11 +1,16 @@
 """Tasks that come in the order of a file, in training and in evaluation, where every episode is reset with a seed."""
 
+from types import SimpleNamespace
+
 from gymformer import LMActorNetwork, train_agent
 from gymformer.data.arithmetic import Problem
-from gymformer.env import GSM8KEnv
+from gymformer.env import GSM8KEnv, LinesToTokens
 from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import language_agent
+from gymformer.rl.token_envs import TokenEnvs
 from gymformer.testing import byte_tokenizer, tiny_lm
+from gymformer.trainer.distributed import Ranks
+from gymformer.trainer.run import Run
 
 PROBLEMS = [Problem(f"{n}?", str(n), ("Easy.",)) for n in range(5)]
 
@@ -40,6 +45,18 @@ def test_the_members_of_a_group_are_asked_the_same(tmp_path):
     train_agent(problems, actor(), algorithm="rloo", max_episodes=16, update_interval=8, num_envs=4, transforms=[look], seed=0,
                 save_path=None, progress=False)  # fmt: skip
     assert asked == [f"{n // 4}?" for n in range(16)]
+
+
+def test_several_processes_take_turns():
+    asked = []
+    for rank in range(2):
+        envs = TokenEnvs([LinesToTokens(problems(), byte_tokenizer())])
+        run = SimpleNamespace(settings={"seed": 0, "seed_globals": False}, ranks=Ranks(rank, 2), envs=envs, returns=[0.0] * 6, checkpoints=1,
+                              reward_normalizer=None)  # fmt: skip
+        envs.group_size = 2
+        Run._restart_envs(run)  # type: ignore[arg-type]
+        asked.append([envs.start(0).info["question"] for _ in range(4)])
+    assert asked == [["3?", "3?", "0?", "0?"], ["4?", "4?", "1?", "1?"]]
 
 
 def test_an_evaluation_asks_each_once():
