@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gymformer.agents.experiment import run_experiment as run_experiment
     from gymformer.agents.experiment import run_experiments as run_experiments
     from gymformer.agents.line_buffer import LineBuffer as LineBuffer
+    from gymformer.agents.online import Agent as Agent
     from gymformer.agents.player import LLMAgent as LLMAgent
     from gymformer.agents.player import get_env_definition as get_env_definition
     from gymformer.agents.results import results_table as results_table
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives. It is imported when it is first used: who plays over HTTP never loads torch.
 _HOMES = {
+    "Agent": "gymformer.agents.online",
     "Backend": "gymformer.agents.backends",
     "BackendAuthError": "gymformer.agents.backends",
     "BackendBadOutput": "gymformer.agents.backends",

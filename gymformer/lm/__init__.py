@@ -7,9 +7,11 @@ if TYPE_CHECKING:
     from gymformer.lm.judge import Judgement as Judgement
     from gymformer.lm.judge import VerbalJudge as VerbalJudge
     from gymformer.lm.reward import RewardModel as RewardModel
+    from gymformer.lm.value_head import AutoModelForCausalLMWithValueHead as AutoModelForCausalLMWithValueHead
 
 # Where each public name lives. It is imported when it is first used: torch and transformers take seconds.
 _HOMES = {
+    "AutoModelForCausalLMWithValueHead": "gymformer.lm.value_head",
     "Judgement": "gymformer.lm.judge",
     "RewardModel": "gymformer.lm.reward",
     "VerbalJudge": "gymformer.lm.judge",
