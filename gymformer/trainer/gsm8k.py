@@ -87,7 +87,7 @@ def train_gsm8k(
     step before. Raises ValueError where problems of the test are among those of the training or the examples, and names them.
     """
     train, test = _files(gsm8k_path, test_gsm8k_path)
-    shown = train if train_data_file is None else Path(train_data_file)
+    shown = train if train_data_file is None else _file(train_data_file, "train.jsonl")
     tested = load_problems(test)
     for path in dict.fromkeys((train, shown)):
         refuse_overlap(path, load_problems(path), test, tested)
@@ -180,16 +180,18 @@ def _bare(question: str) -> str:
 
 
 def _files(gsm8k_path: str | Path, test_path: str | Path | None) -> tuple[Path, Path]:
-    """The files to train on and to test with; a folder has train.jsonl and test.jsonl."""
-    train = resource(gsm8k_path)
-    if train.is_dir():
-        return train / "train.jsonl", Path(test_path or train / "test.jsonl")
-    test = Path(test_path) if test_path is not None else train.parent / "test.jsonl"
-    if test_path is None and not test.is_file():
-        raise FileNotFoundError(
-            f"there is no test.jsonl beside {train}; name the test problems by test_gsm8k_path (--test-gsm8k-path)"
-        )
-    return train, resource(test)
+    """The files to train on and to test with."""
+    train = _file(gsm8k_path, "train.jsonl")
+    test = train.with_name("test.jsonl") if test_path is None else _file(test_path, "test.jsonl")
+    if not test.is_file():
+        raise FileNotFoundError(f"there is no {test}; name the test problems by test_gsm8k_path (--test-gsm8k-path)")
+    return train, test
+
+
+def _file(path: str | Path, name: str) -> Path:
+    """The file; of a folder the one of that name."""
+    path = resource(path)
+    return path / name if path.is_dir() else path
 
 
 def _plan(algorithm: str, episodes: int, steps: int, accumulation: int, **values: Any) -> tuple[Any, int]:

@@ -14,7 +14,7 @@ from gymformer.data.word_problems import in_gsm8k_form
 from gymformer.rl.agent import load_agent
 from gymformer.rl.transformers_nn import LMActorNetwork
 from gymformer.testing import byte_tokenizer, tiny_lm
-from gymformer.trainer.gsm8k import _plan, train_gsm8k
+from gymformer.trainer.gsm8k import _files, _plan, train_gsm8k
 
 ROWS = [Problem(f"{n} + 1?", str(n + 1), (f"It is {n}+1 = <<{n}+1={n + 1}>>{n + 1}.",)) for n in range(8)]
 
@@ -106,6 +106,15 @@ def test_problems_of_the_test_are_never_trained_on(files):
     (files / "other.jsonl").write_text(json.dumps(in_gsm8k_form(ROWS[0])))
     with pytest.raises(ValueError, match=r"3 of the 3 problems"):  # nor shown as examples
         train_gsm8k(**settings(files, gsm8k_path=files / "other.jsonl", train_data_file=files / "test.jsonl"))
+
+
+def test_a_folder_stands_for_the_file_in_it(files):
+    assert _files(files, None) == _files(files / "train.jsonl", files) == (files / "train.jsonl", files / "test.jsonl")
+    with pytest.raises(ValueError, match=r"3 of the 3 problems in .* are in .*test\.jsonl too"):
+        train_gsm8k(**settings(files, gsm8k_path=files / "test.jsonl", test_gsm8k_path=files, train_data_file=files))
+    (files / "test.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match="test_gsm8k_path"):
+        _files(files, None)
 
 
 def test_what_an_option_becomes():
