@@ -94,6 +94,8 @@ class StepwiseMathPolicy:
 
     def get_actions(self, observations: Sequence[str], *, greedy: bool = False) -> list[Line]:
         """The next line of each of several solutions, which are read and continued together."""
+        if not observations:
+            return []
         if self._generator is None or self._generator.device != self.actor.device:
             self._generator = torch.Generator(self.actor.device).manual_seed(self.seed)
         envs = TokenEnvs([self._env() for _ in observations], "StepwiseMathPolicy")

@@ -106,7 +106,7 @@ def load_problems(path: str | Path) -> list[Problem]:
 
 @lru_cache(maxsize=FILES)  # the environments of a vector read the same file
 def _read(path: Path, _changed: int, _size: int) -> tuple[Problem, ...]:
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")  # a mark of the byte order, which Windows puts in front, is no text
     lines = path.suffix == ".jsonl"
     problems, refused = [], []
     for number, row in enumerate(text.split("\n") if lines else _list_of(text, path), start=1):

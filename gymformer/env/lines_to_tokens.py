@@ -88,7 +88,8 @@ class LinesToTokens(gym.Wrapper[tuple[int, ...], Any, str, str]):
             added = self._writer.splice(self._line)
             if self._tokens >= self.max_line_tokens and "\n" not in self._line:
                 added += "\n"
-            self._write(self.codec.plain(added))
+            if added:
+                self._write(self.codec.plain(added))
         lines = self._lines_that_are_over()
         if ends_text:
             lines += [self._line, ""] if self._line.strip() else [""]

@@ -10,7 +10,7 @@ from gymformer.data.arithmetic import HELD_OUT_SHARE, Problem
 from gymformer.data.problems import Draw, ProblemPool, Split
 from gymformer.env.rendering import printable
 from gymformer.env.text_env import Dialogue, TextEnv
-from gymformer.rewards.answers import is_correct
+from gymformer.rewards.answers import is_correct, plain_number
 from gymformer.rewards.calculator import splice
 from gymformer.rewards.component import RewardComponent, RewardSum
 
@@ -37,8 +37,9 @@ class SolutionEnv(TextEnv):
         more comes. With `calculator`, the environment writes the result of an annotation that lacks it: "48/2 = <<48/2=" is
         continued "24>>". A result that is there stays, right or wrong.
     Observation: a text, the examples, the question, and the lines so far. `dialogue` gives it as chat messages.
-    Reward: 1 for the line with the right answer, 0 for all else; plus, for every line, what `line_rewards` make of the state:
-        "question", "answer" (the right one), "lines" (those so far) and "line" (the newest, and the last of them).
+    Reward: 1 for the line with the right answer, 0 for all else, also for an equal formula that the question itself has; plus, for
+        every line, what `line_rewards` make of the state: "question", "answer" (the right one), "lines" (those so far) and
+        "line" (the newest, and the last of them).
     Episode end: `terminated` by the first line with an answer, right or wrong; by the empty action; and after `max_lines` lines,
         for an answer that does not come in time is none.
     Info: "question", "answer", "solution" (the lines so far), "final_answer" (None where there is none yet), "correct",
@@ -159,7 +160,7 @@ class SolutionEnv(TextEnv):
         }
         terms = self.line_rewards.terms(state)
         self._terms = {name: self._terms[name] + value for name, value in terms.items()}
-        self.correct = self.answered is not None and is_correct(self.answered, self.problem.answer)
+        self.correct = self.answered is not None and _is_solved(self.problem, self.answered)
         return self.correct + sum(terms.values())
 
     def _completed(self, line: str) -> str:
@@ -217,6 +218,14 @@ def as_dialogue(observation: str) -> Dialogue:
     roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant")
     texts = BOUNDARY.split(observation.removeprefix(QUESTION))
     return [(roles[n % 2], text) for n, text in enumerate(texts)]
+
+
+def _is_solved(problem: Problem, answer: str) -> bool:
+    """Whether the answer is right, and more than a formula of the question: "Simplify √8." is not solved by √8."""
+    bare, gold, question = ("".join(text.split()).strip("$") for text in (answer, problem.answer, problem.question))
+    if plain_number(answer) is None and bare != gold and bare in question:
+        return False
+    return is_correct(answer, problem.answer)
 
 
 def _pool(source: Source, split: Split, share: float) -> ProblemPool:

@@ -10,6 +10,7 @@ import numpy as np
 from gymformer.data.arithmetic import Problem
 from gymformer.data.problems import load_problems
 from gymformer.device import resolve_device
+from gymformer.env.text_to_tokens import MAX_TURN_TOKENS
 from gymformer.evaluation.evaluate import play_tokens
 from gymformer.resources import resource
 from gymformer.rl.agent import TrainedAgent, language_agent
@@ -86,7 +87,7 @@ def train_gsm8k(
     step before. Raises ValueError where problems of the test are among those of the training or the examples, and names them.
     """
     train, test = _files(gsm8k_path, test_gsm8k_path)
-    shown = train if train_data_file is None else Path(train_data_file)
+    shown = train if train_data_file is None else _file(train_data_file, "train.jsonl")
     tested = load_problems(test)
     for path in dict.fromkeys((train, shown)):
         refuse_overlap(path, load_problems(path), test, tested)
@@ -103,7 +104,9 @@ def train_gsm8k(
     if save_best_model and save_path is None:
         raise ValueError("save_best_model=True needs a place, but save_path=None writes nothing; give a save_path")
     best = Path(save_path) / "best" if save_best_model and save_path is not None else None
-    watch = Test(language_agent(actor, ENV), asked | {"data_file": str(test), "deterministic": True}, len(tested), best)
+    agent = language_agent(actor, ENV)
+    agent.env_kwargs, agent.max_timesteps = asked | {"data_file": str(train)}, max_trajectory_steps * MAX_TURN_TOKENS
+    watch = Test(agent, asked | {"data_file": str(test), "deterministic": True}, len(tested), best)
     watch.every = None if evaluation_iterations is None else evaluation_iterations * num_collection_episodes
     if evaluation_at_start and not resume:
         actor.to(resolve_device(device, actor))
@@ -111,7 +114,7 @@ def train_gsm8k(
         if progress is not False:
             print(f"before training {watch.before:.1%} of {len(tested)} test problems are solved", flush=True)
     run = train_agent(
-        ENV, actor, algorithm=algorithm, config=config, env_kwargs=asked | {"data_file": str(train)},
+        ENV, actor, algorithm=algorithm, config=config, env_kwargs=agent.env_kwargs, max_timesteps=agent.max_timesteps,
         max_episodes=num_iterations * num_collection_episodes, update_interval=interval,
         save_interval=n_save_iterations * num_collection_episodes, save_path=save_path, curriculum=watch, seed=seed, num_envs=num_envs,
         device=device, resume=resume, tracker=tracker, progress=progress,
@@ -177,16 +180,18 @@ def _bare(question: str) -> str:
 
 
 def _files(gsm8k_path: str | Path, test_path: str | Path | None) -> tuple[Path, Path]:
-    """The files to train on and to test with; a folder has train.jsonl and test.jsonl."""
-    train = resource(gsm8k_path)
-    if train.is_dir():
-        return train / "train.jsonl", Path(test_path or train / "test.jsonl")
-    test = Path(test_path) if test_path is not None else train.parent / "test.jsonl"
-    if test_path is None and not test.is_file():
-        raise FileNotFoundError(
-            f"there is no test.jsonl beside {train}; name the test problems by test_gsm8k_path (--test-gsm8k-path)"
-        )
-    return train, resource(test)
+    """The files to train on and to test with."""
+    train = _file(gsm8k_path, "train.jsonl")
+    test = train.with_name("test.jsonl") if test_path is None else _file(test_path, "test.jsonl")
+    if not test.is_file():
+        raise FileNotFoundError(f"there is no {test}; name the test problems by test_gsm8k_path (--test-gsm8k-path)")
+    return train, test
+
+
+def _file(path: str | Path, name: str) -> Path:
+    """The file; of a folder the one of that name."""
+    path = resource(path)
+    return path / name if path.is_dir() else path
 
 
 def _plan(algorithm: str, episodes: int, steps: int, accumulation: int, **values: Any) -> tuple[Any, int]:
@@ -203,7 +208,7 @@ def _plan(algorithm: str, episodes: int, steps: int, accumulation: int, **values
     if accumulation > 1:
         read = MINIBATCH if "minibatch_size" in known else episodes * TOKENS // steps
         said["micro_batch_size"] = max(1, read // accumulation)
-    if steps > 1 and "update_epochs" in known:
+    if "update_epochs" in known:
         return kind(**said, update_epochs=steps), episodes
     if episodes % steps:
         raise ValueError(f"num_collection_episodes={episodes} cannot be divided among num_update_steps={steps}; {algorithm} takes a step for "

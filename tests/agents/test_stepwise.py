@@ -60,7 +60,7 @@ def test_a_batch_writes_what_each_would_write_alone():
     observations = [observation(), observation("It is easy."), observation("Well.", "So.")]
     together = policy().get_actions(observations, greedy=True)
     alone = [policy().get_action(one, greedy=True) for one in observations]
-    assert [line.text for line in together] == [line.text for line in alone]
+    assert [line.text for line in together] == [line.text for line in alone] and policy().get_actions([]) == []
     assert [line.log_prob for line in together] == pytest.approx([line.log_prob for line in alone], abs=1e-4)
     assert torch.allclose(policy().log_prob(together).detach(), torch.tensor([line.log_prob for line in alone]), atol=1e-4)
 

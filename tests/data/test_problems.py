@@ -31,6 +31,12 @@ def test_json_and_json_lines_read_the_same(write):
     assert load_problems(whole) == load_problems(lines) == PROBLEMS
 
 
+def test_files_of_windows_are_read_too(tmp_path):
+    path = tmp_path / "windows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(map(json.dumps, ROWS)).encode())
+    assert load_problems(path) == PROBLEMS
+
+
 def test_a_file_is_read_once_for_all_environments_until_it_changes(write):
     path = write("few.json", json.dumps(ROWS))
     first = load_problems(path)

@@ -1,5 +1,7 @@
 """Problems that are solved line by line: what is asked, what is paid, and when it is over."""
 
+import re
+
 import gymnasium as gym
 import pytest
 from hypothesis import given
@@ -146,6 +148,24 @@ def test_every_reference_solution_that_comes_along_is_right(make, name):
         assert env.reset()[1]["question"] == problem.question
         rewards = [env.step(line)[1:3] for line in env.solved(problem)]
         assert rewards == [(0.0, False)] * (len(rewards) - 1) + [(1.0, True)]
+
+
+def test_a_formula_of_the_question_is_no_answer():
+    """Of the problems that come along, a third are solved by an equal formula, which their question has."""
+    env = MATHEnv("data/math_sample/test.jsonl", 0)
+    echoes = 0
+    for problem in load_problems("data/math_sample/test.jsonl"):
+        for formula in re.findall(r"\$([^$]*)\$", problem.question):
+            if not formula.isdigit():
+                echoes += 1
+                env.reset(options={"problem": problem})
+                assert env.step(f"\\boxed{{{formula}}}")[1] == 0.0, problem
+    assert echoes > 100
+    root = Problem("Simplify $\\sqrt{8}$.", "2\\sqrt{2}")
+    env.reset(options={"problem": root})
+    assert env.step("\\boxed{2 \\sqrt{2}}")[1] == 1.0
+    env.reset(options={"problem": Problem("Which is larger, $\\pi$ or $3$?", "\\pi")})
+    assert env.step("\\boxed{\\pi}")[1] == 1.0
 
 
 def test_a_box_that_spans_lines_is_answered_on_one_line():

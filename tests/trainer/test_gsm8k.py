@@ -14,7 +14,7 @@ from gymformer.data.word_problems import in_gsm8k_form
 from gymformer.rl.agent import load_agent
 from gymformer.rl.transformers_nn import LMActorNetwork
 from gymformer.testing import byte_tokenizer, tiny_lm
-from gymformer.trainer.gsm8k import _plan, train_gsm8k
+from gymformer.trainer.gsm8k import _files, _plan, train_gsm8k
 
 ROWS = [Problem(f"{n} + 1?", str(n + 1), (f"It is {n}+1 = <<{n}+1={n + 1}>>{n + 1}.",)) for n in range(8)]
 
@@ -57,8 +57,10 @@ def test_it_trains_tests_and_keeps_what_it_was_asked_to(files, monkeypatch):
 
 
 def test_the_best_model_is_kept_also_where_only_the_start_and_the_end_are_tested(files):
-    train_gsm8k(**settings(files, save_best_model=True, num_iterations=1))
-    assert load_agent(files / "runs" / "best").reads_tokens
+    result = train_gsm8k(**settings(files, save_best_model=True, num_iterations=1, max_trajectory_steps=2))
+    best, last = load_agent(files / "runs" / "best"), load_agent(result.run.path)
+    assert best.env_kwargs == last.env_kwargs and best.env_kwargs["max_lines"] == 2  # it is asked as in training
+    assert best.max_timesteps == last.max_timesteps == 2 * 128  # lines are cut, not the solution
     with pytest.raises(ValueError, match="give a save_path"):
         train_gsm8k(**settings(files, save_best_model=True, save_path=None))
 
@@ -106,10 +108,20 @@ def test_problems_of_the_test_are_never_trained_on(files):
         train_gsm8k(**settings(files, gsm8k_path=files / "other.jsonl", train_data_file=files / "test.jsonl"))
 
 
+def test_a_folder_stands_for_the_file_in_it(files):
+    assert _files(files, None) == _files(files / "train.jsonl", files) == (files / "train.jsonl", files / "test.jsonl")
+    with pytest.raises(ValueError, match=r"3 of the 3 problems in .* are in .*test\.jsonl too"):
+        train_gsm8k(**settings(files, gsm8k_path=files / "test.jsonl", test_gsm8k_path=files, train_data_file=files))
+    (files / "test.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match="test_gsm8k_path"):
+        _files(files, None)
+
+
 def test_what_an_option_becomes():
     config, interval = _plan("ppo", 256, 4, 2, lr_actor=1e-5, gamma=0.9, refresh_every=None)
     assert (config.update_epochs, config.lr_actor, config.gamma, interval) == (4, 1e-5, 0.9, 256)
     assert config.micro_batch_size == 512  # half of the minibatch that a step is taken from
+    assert _plan("ppo", 256, 1, 1)[0].update_epochs == 1  # the algorithm's own choice is another
     config, interval = _plan("reinforce_stable", 256, 4, 2, lr_actor=None, gamma=None, refresh_every=3)
     assert (config.refresh_every, interval, config.micro_batch_size) == (3, 64, 2048)
     for algorithm, values, message in (("grpo", {"gamma": 0.9}, "gamma means nothing to grpo"), ("nonsense", {}, "is not known"),
