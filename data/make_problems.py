@@ -40,11 +40,12 @@ def sum_of_fractions(rng: np.random.Generator) -> tuple[str, list[str]]:
 
 
 def root(rng: np.random.Generator) -> tuple[str, list[str]]:
+    """Asked for a number: the root itself would be an answer to the question how to write it."""
     outside, inside = int(rng.integers(2, 9, endpoint=True)), int(rng.choice([2, 3, 5, 6, 7, 10, 11, 13]))
     square = outside * outside
-    return (f"Simplify $\\sqrt{{{square * inside}}}$.",
-            [f"We have ${square * inside} = {square} \\cdot {inside}$, and $\\sqrt{{{square}}} = {outside}$.",
-             f"So it is $\\boxed{{{outside}\\sqrt{{{inside}}}}}$."])  # fmt: skip
+    return (f"Write $\\sqrt{{{square * inside}}}$ as $a\\sqrt{{b}}$, where $b$ is as small as possible. What is $a + b$?",
+            [f"We have ${square * inside} = {square} \\cdot {inside}$, so it is ${outside}\\sqrt{{{inside}}}$.",
+             f"So $a + b = {outside} + {inside} = \\boxed{{{outside + inside}}}$."])  # fmt: skip
 
 
 def area(rng: np.random.Generator) -> tuple[str, list[str]]:
@@ -65,8 +66,9 @@ def divisor(rng: np.random.Generator) -> tuple[str, list[str]]:
 
 def product(rng: np.random.Generator) -> tuple[str, list[str]]:
     a, b = (int(n) for n in rng.integers(1, 12, size=2, endpoint=True))
-    return (f"Expand the product $(x + {a})(x - {b})$.",
-            [f"It is $x^2 - {b}x + {a}x - {a * b}$.", f"Together that makes $\\boxed{{x^2 {signed(a - b, 'x')}- {a * b}}}$."])  # fmt: skip
+    return (f"The product $(x + {a})(x - {b})$ is $x^2 + px + q$. What is $p - q$?",
+            [f"It is $x^2 - {b}x + {a}x - {a * b}$, so $p = {a - b}$ and $q = {-a * b}$.",
+             f"So $p - q = {a - b} + {a * b} = \\boxed{{{a - b + a * b}}}$."])  # fmt: skip
 
 
 FAMILIES: tuple[Callable[[np.random.Generator], tuple[str, list[str]]], ...] = (
@@ -81,13 +83,6 @@ def in_math_form(rng: np.random.Generator) -> Row:
 
 def in_latex(number: Fraction) -> str:
     return str(number) if number.denominator == 1 else f"\\frac{{{number.numerator}}}{{{number.denominator}}}"
-
-
-def signed(number: int, letter: str) -> str:
-    """ "+ 3x ", "- x ", or nothing for 0."""
-    if number == 0:
-        return ""
-    return f"{'+' if number > 0 else '-'} {'' if abs(number) == 1 else abs(number)}{letter} "
 
 
 def rows(draw: Callable[[], Row], key: str, count: int, *, held_out: bool) -> list[Row]:

@@ -61,7 +61,8 @@ class StepwiseMathPolicy:
             over = terminated or truncated
         algorithm.update(buffer.segments)
 
-    `train_agent("GSM8K-v0", actor)` does the same faster: it reads no token twice.
+    `train_agent("GSM8K-v0", actor)` does the same faster: it reads no token twice. (There a token that ends the text ends the
+    solution too; here it ends a line, and a solution only where the line is empty.)
 
     model_name, tokenizer, lora, load_in_4bit, dtype, temperature, gradient_checkpointing: as of `LMActorNetwork`. calculator:
     whether results are written into annotations, True as in the environments. seed: of the sampling.

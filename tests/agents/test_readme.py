@@ -50,3 +50,9 @@ def test_every_setting_is_named():
 def test_a_solution_is_written_line_by_line(capsys):
     exec(compile(PYTHON[2], "gymformer/agents/README.md", "exec"), {})
     assert "policy_loss" in capsys.readouterr().out
+
+
+def test_an_agent_learns_while_it_plays(capsys):
+    space: dict = {}
+    exec(compile(PYTHON[3], "gymformer/agents/README.md", "exec"), space)
+    assert len(space["agent"].log) == 2 and set(space["train_stats"]) >= {"mean_reward", "approx_kl", "unreadable", "samples"}
