@@ -8,9 +8,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Formula", "Truth", "atoms", "entails", "entails_by_sympy", "evaluate", "negation", "parse", "truth_table"]
+__all__ = [
+    "Connective",
+    "Formula",
+    "Truth",
+    "atoms",
+    "entails",
+    "entails_by_sympy",
+    "evaluate",
+    "negation",
+    "parse",
+    "truth_table",
+]
 
 Truth = NDArray[np.bool_]  # (W,), in which of W possible worlds something holds
+
+Connective = Literal["atom", "not", "and", "or", "implies", "iff"]
 
 PHRASES = {"if and only if": "iff", "only if": "only-if", "but not both": "but-not-both"}
 KEYWORDS = frozenset({"if", "then", "iff", "only-if", "unless", "either", "or", "but-not-both", "and", "not", "both"})
@@ -23,7 +36,7 @@ MOST_NESTING = 100  # words that open another level
 class Formula:
     """An atom with a name, or an operator with its parts. As text it reads so that `parse` finds it again."""
 
-    operator: Literal["atom", "not", "and", "or", "implies", "iff"]
+    operator: Connective
     parts: tuple["Formula", ...] = ()
     name: str = ""
 
