@@ -15,7 +15,9 @@ from gymformer.env.text_env import TextEnv
 __all__ = ["LogicPuzzleEnv", "logic_puzzle_expert", "logic_puzzle_guesser"]
 
 RIGHT = 1.0  # reward for the right solution; a wrong one gets nothing, and both end the episode
-HINT_PRICE = 0.1  # of a QUERY that is answered: two or three of them leave more than a guess is worth
+# Of a QUERY that is answered. That something is open tells "unknown", which is worth up to 4/15 to who only guesses beside it; to
+# who reasons from a hint, it is worth up to 2/3.
+HINT_PRICE = 0.2
 MISTAKE_PRICE = 0.02  # of a turn that cannot be understood
 # Difficulty follows success: after so many episodes at one difficulty, a step up or down.
 EPISODES_PER_STEP = 10
@@ -38,7 +40,7 @@ class LogicPuzzleEnv(TextEnv):
         they name; what the question itself is about is not told.
     Observation: a text, at first the puzzle; then what a query is answered, "Not Wet." or "Nothing follows about Wet.", or what was
         not understood.
-    Reward: 1 for the right solution, 0 for a wrong one; -0.1 for a query that is answered; -0.02 for any other turn.
+    Reward: 1 for the right solution, 0 for a wrong one; -0.2 for a query that is answered; -0.02 for any other turn.
     Episode end: `terminated` by the first solution, right or wrong; and after `max_steps` turns, for a solution that does not
         come in time is none.
     Info: "family", "difficulty", "answer" (the right one), "solved", "hints" (queries that were answered), "turn".

@@ -62,7 +62,7 @@ def test_any_other_solution_gets_nothing_and_ends_it_too(turn):
 )
 def test_a_hint_follows_from_the_premises_and_has_a_price(turn, reply):
     got, reward, terminated, truncated, info = begun().step(turn)
-    assert (got, reward, terminated, truncated, info["hints"]) == (reply, -0.1, False, False, 1)
+    assert (got, reward, terminated, truncated, info["hints"]) == (reply, -0.2, False, False, 1)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,12 @@ def turn_by_turn(turns):
     return player
 
 
+def names_in(premise):
+    return [word for word in premise.split() if word[0].isupper() and word not in ("If", "Not", "Either")]
+
+
 def query_all(puzzle):
-    names = {word for premise in puzzle.premises for word in premise.split() if word[0].isupper()} - {"If", "Not", "Either"}
+    names = {name for premise in puzzle.premises for name in names_in(premise)}
     return [f"QUERY {name}" for name in sorted(names)]
 
 
@@ -139,6 +143,22 @@ def reads_hints(opening):
         if any("Nothing" in reply for reply in replies):
             return "SOLVE unknown"
         return "SOLVE no" if sum("Not " in reply for reply in replies) * 2 > len(replies) else "SOLVE yes"
+
+    return play
+
+
+def asks_a_neighbour(opening):
+    """Asks for what stands beside the thing in question: if that is open, "unknown", else a guess."""
+    puzzle = read_puzzle(opening)
+    asked = puzzle.question.removeprefix("Is this true: ").removesuffix("?")
+    near = [word for premise in puzzle.premises if asked in premise for word in names_in(premise) if word != asked]
+    told = []
+
+    def play(observation):
+        told.append(observation)
+        if near and len(told) == 1:
+            return f"QUERY {near[0]}"
+        return "SOLVE unknown" if told[-1].startswith("Nothing") else "SOLVE yes"
 
     return play
 
@@ -168,14 +188,15 @@ HACKS = {
     "every answer in turn": turn_by_turn(lambda puzzle, text: [f"SOLVE {answer}" for answer in puzzle.answers]),
     "every query": turn_by_turn(lambda puzzle, text: [*query_all(puzzle), "SOLVE yes"]),
     "every query, read": reads_hints,
+    "a neighbour": asks_a_neighbour,
     "counts a word": by_keyword,
     "repeats a fact": last_fact,
 }
-EPISODES = 90
+EPISODES = 60
 
 
 def test_the_expert_gets_everything_and_a_guesser_a_third():
-    """The guesser's mean over 90 episodes is 1/3 ± 0.05."""
+    """The guesser's mean over 60 episodes is 1/3 ± 0.06."""
     assert returns(lambda opening: logic_puzzle_expert, EPISODES) == 1.0
     rng = np.random.default_rng(0)
     assert abs(returns(lambda opening: logic_puzzle_guesser(rng), EPISODES) - 1 / 3) < 0.15
@@ -191,14 +212,14 @@ def test_what_does_not_reason_gets_less_than_half_of_the_experts_return(name):
     [("propositional_logic", 1 / 3), ("knights_knaves", 1 / 2), ("zebra_puzzles", 1 / 3), ("syllogism", 1 / 3)],
 )
 def test_other_families_are_played_and_not_gamed(family, chance):
-    """A constant is worth its chance, ± 0.09 or less in the mean of 30 episodes; the bound is 2.5 deviations above."""
+    """A constant is worth its chance, ± 0.13 or less in the mean of 15 episodes; the bound is 2.5 deviations above."""
     pytest.importorskip("reasoning_gym")
-    assert returns(lambda opening: logic_puzzle_expert, 30, family, (0.0,)) == 1.0
+    assert returns(lambda opening: logic_puzzle_expert, 15, family, (0.0,)) == 1.0
     for place in (0, -1):
         constant = turn_by_turn(lambda puzzle, text, place=place: [f"SOLVE {puzzle.answers[place]}"])
-        assert returns(constant, 30, family, (0.0,)) < chance + 0.23
+        assert returns(constant, 15, family, (0.0,)) < chance + 0.33
     for name in ("empty", "echo as a solution", "all at once", "format only"):
-        assert returns(HACKS[name], 30, family, (0.0,)) <= 0
+        assert returns(HACKS[name], 15, family, (0.0,)) <= 0
 
 
 def test_families_are_mixed_and_one_can_be_asked_for():
