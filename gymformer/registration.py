@@ -8,6 +8,7 @@ __all__ = ["ENVIRONMENTS", "GAMES", "register_environments"]
 ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
     "GSM8K-v0": "gymformer.env.gsm8k_env:GSM8KEnv",
+    "LogicPuzzle-v0": "gymformer.env.logic_puzzle_env:LogicPuzzleEnv",
     "MATH-v0": "gymformer.env.math_env:MATHEnv",
     "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
     "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",

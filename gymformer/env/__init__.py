@@ -6,6 +6,7 @@ from gymformer.env.cot_env import CoTEnv
 from gymformer.env.gsm8k_env import GSM8KEnv
 from gymformer.env.lines_to_tokens import LinesToTokens
 from gymformer.env.llm_env import LLMEnv
+from gymformer.env.logic_puzzle_env import LogicPuzzleEnv
 from gymformer.env.making import for_language_model
 from gymformer.env.math_env import MATHEnv
 from gymformer.env.rlhf_env import RLHFEnv, create_vectorized_envs
@@ -23,6 +24,7 @@ __all__ = [
     "GSM8KEnv",
     "LLMEnv",
     "LinesToTokens",
+    "LogicPuzzleEnv",
     "MATHEnv",
     "RLHFEnv",
     "SolutionEnv",
