@@ -9,6 +9,7 @@ ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
     "GSM8K-v0": "gymformer.env.gsm8k_env:GSM8KEnv",
     "MATH-v0": "gymformer.env.math_env:MATHEnv",
+    "MemoryBuffer-v0": "gymformer.env.memory_buffer_env:MemoryBufferEnv",
     "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
     "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",
 }
