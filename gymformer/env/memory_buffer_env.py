@@ -219,15 +219,13 @@ class MemoryBufferEnv(TextEnv):
         return f"The day is over: {self.right} of {self.questions} right."
 
     def _facts(self, count: int) -> list[Fact]:
-        """Facts of one day, in any order: no two have the same value, no person has two of a category, and none is what is so
-        already. Each has at least two others of its category, so that the category does not tell which was asked."""
+        """Facts of one day, in any order: no two have the same value, and no person has two of a category. Each has at least two
+        others of its category, so that the category does not tell which was asked."""
         kinds = self.np_random.permutation(list(CATEGORIES))[: count // FEWEST_NEWS]
-        known = {fact.key: fact.value for fact in self._told}
         facts: list[Fact] = []
         while len(facts) < count:
             fact = draw_fact(self.np_random, self.day, str(kinds[len(facts) % len(kinds)]))
-            fresh = all(fact.key != other.key and fact.value != other.value for other in facts)
-            if fresh and known.get(fact.key) != fact.value:
+            if all(fact.key != other.key and fact.value != other.value for other in facts):
                 facts.append(fact)
         return [facts[int(index)] for index in self.np_random.permutation(count)]
 
@@ -241,9 +239,9 @@ class MemoryBufferEnv(TextEnv):
 
     def _questions_of_the_day(self) -> list[tuple[Fact, str]]:
         """Different facts, each with a question, from as far back as the difficulty allows and the memory reaches."""
-        told, today, capacity = list(self._told), len(self._news), self.memory.capacity
-        reach = today + round(self.difficulty * max(0, capacity - today))
-        recent = told[-min(reach, capacity) :]
+        told, today = list(self._told), len(self._news)
+        reach = today + round(self.difficulty * max(0, self.memory.capacity - today))
+        recent = told[-reach:]
         latest = {fact.key: fact for fact in told}
         questions: list[tuple[Fact, str]] = []
         for index in self.np_random.permutation(len(recent))[: self.questions]:

@@ -34,10 +34,6 @@ def play(env, player, episodes: int, seed: int = 0, **options) -> list[float]:
     return returns
 
 
-def questions_of(env) -> list[str]:
-    return [text for _, text in env.unwrapped._asked]
-
-
 # Who plays well
 
 
@@ -175,6 +171,15 @@ def test_nothing_is_found_but_what_was_stored():
         reply, *_ = env.step(f"RETRIEVE {query}")
         found = re.findall(r"\[day \d+\] (.*)", reply)
         assert found == (["a secret"] if query in ("secret", "day:1-9") else [])
+
+
+def test_a_search_finds_three_entries_at_most():
+    env = MemoryBufferEnv()
+    env.reset(seed=0)
+    for number in range(6):
+        env.step(f"STORE thing {number}")
+    reply = env.step("RETRIEVE thing")[0].split("\n")
+    assert reply[:4] == ["Found 3.", "[day 1] thing 5", "[day 1] thing 4", "[day 1] thing 3"]
 
 
 # Rewards, turns and replies
@@ -336,8 +341,24 @@ def test_difficulty_brings_more_of_everything():
         told.append((len(env._news), env.questions, [len(re.split(r"(?<=\.) ", text)) for _, text in env._news]))
     assert told == [(3, 1, [1, 1, 1]), (4, 3, [4, 4, 4, 4])]
     assert all(fact.day == easiest.day for fact, _ in easiest._asked)
+    for env, plain in ((easiest, True), (hardest, False)):
+        rng = np.random.default_rng(0)
+        assert all((state(rng, fact, reworded=False) in text) == plain for fact, text in env._news)
+        assert all((ask(rng, fact, reworded=False, dated=False) in text) == plain for fact, text in env._asked)
     play_on(hardest), play_on(hardest)
     assert any(fact.day < hardest.day - 5 for fact, _ in hardest._asked)
+
+
+@every_level
+@pytest.mark.parametrize("max_steps", [5, 10, 40])
+def test_neither_value_nor_category_tells_the_facts_of_a_day_apart(difficulty, max_steps):
+    env = MemoryBufferEnv(difficulty=difficulty, max_steps=max_steps)
+    for seed in range(20):
+        env.reset(seed=seed)
+        facts = [fact for fact, _ in env._news]
+        assert len({fact.key for fact in facts}) == len({fact.value for fact in facts}) == len(facts) >= 3
+        kinds = [fact.category for fact in facts]
+        assert min(kinds.count(kind) for kind in kinds) >= 3
 
 
 def test_the_pace_follows_success():
