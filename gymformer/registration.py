@@ -10,6 +10,7 @@ ENVIRONMENTS = {
     "GSM8K-v0": "gymformer.env.gsm8k_env:GSM8KEnv",
     "LogicPuzzle-v0": "gymformer.env.logic_puzzle_env:LogicPuzzleEnv",
     "MATH-v0": "gymformer.env.math_env:MATHEnv",
+    "MemoryBuffer-v0": "gymformer.env.memory_buffer_env:MemoryBufferEnv",
     "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
     "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",
 }
