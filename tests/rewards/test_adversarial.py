@@ -143,7 +143,7 @@ def in_a_thread(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def short(argument: Any) -> str:
-    return ascii(argument)[:40]
+    return getattr(argument, "__name__", ascii(argument)[:40])
 
 
 @pytest.mark.parametrize(("answer", "gold", "verdict"), GRADED, ids=short)
