@@ -33,7 +33,7 @@ LEARNING = {"problems": 500, "curve_problems": 200, "points": 10}
 LEFT_OUT = {"words": ("reinforce",)}  # which differs from the stable one by little, and takes as long
 CONTROL = {  # algorithm -> its config, and other arguments of train_agent (None: the preset's)
     "ppo": {"config": {}, "run": None},
-    "a2c": {"config": {}, "run": {"num_envs": 16, "rollout_steps": 8}},
+    "a2c": {"config": {"lam": 0.95, "lr_schedule": "linear"}, "run": {"num_envs": 8, "rollout_steps": 16}},
     "reinforce": {"config": {}, "run": {}},
 }
 STEPS, EVERY = 100_000, 1000  # environment steps, and between two points of a curve

@@ -208,8 +208,8 @@ def main() -> None:
     started = time.process_time()
     first, second = (FIRST_PHASE, SECOND_PHASE) if options.steps is None else (options.steps, options.steps)
     model, tokenizer, record = make(options.seed, first, second)
-    held_out = held_out_problems(options.seed, EVALUATED if options.steps is None else 8)
-    few = held_out[: max(4, len(held_out) // 5)]
+    held_out = held_out_problems(options.seed, EVALUATED if options.steps is None else 4)
+    few = held_out[: max(2, len(held_out) // 5)]
     scores = {
         "greedy": asdict(evaluate(model, tokenizer, held_out)),
         "sampled": asdict(evaluate(model, tokenizer, held_out, sampled=True)),

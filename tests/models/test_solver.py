@@ -62,4 +62,4 @@ def test_the_recipe_runs(tmp_path):
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "trial")
     assert model.num_parameters() == AutoModelForCausalLM.from_pretrained(FOLDER).num_parameters()
-    assert "On 8 held-out problems" in (tmp_path / "trial" / "README.md").read_text(encoding="utf-8")
+    assert "On 4 held-out problems" in (tmp_path / "trial" / "README.md").read_text(encoding="utf-8")
