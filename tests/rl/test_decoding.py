@@ -5,11 +5,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Model
 
 from gymformer.lm import decoding
+from gymformer.lm.decoding import KVReader
 from gymformer.rl.batch import States
 from gymformer.rl.networks import RecomputeSession, Session, match_tokens
 from gymformer.rl.transformers_nn import LMActorNetwork, LMSession
+from gymformer.testing import tiny_lm
 from tests.language import ARCHITECTURES, TOKENS, lm_actor, sharp_lm, with_value_head
 
 
@@ -191,3 +194,24 @@ def test_models_that_can_be_cached_are_cached_without_a_word():
             actor = LMActorNetwork(sharp_lm(architecture))
             match_tokens(actor, TOKENS)
             assert isinstance(actor.session(2), LMSession)
+
+
+def test_what_a_module_of_ones_own_keeps_of_a_cached_pass_can_be_trained_with():
+    """Inference mode would forbid it; only transformers' own models, which keep nothing, are read in it."""
+
+    class Keeps(GPT2Model):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            self.kept = output.last_hidden_state
+            return output
+
+    config = tiny_lm(16).config
+    for kind, keeps in ((Keeps, True), (GPT2Model, False)):
+        trunk = kind(config).eval()
+        reader = KVReader(trunk, 1)
+        reader.read([[1, 2, 3]])
+        assert (reader.untracked is torch.inference_mode) != keeps
+        if keeps:
+            weight = torch.ones(config.n_embd, requires_grad=True)
+            (trunk.kept @ weight).sum().backward()
+            assert weight.grad is not None
