@@ -252,7 +252,7 @@ class LMCriticNetwork(CriticNetwork):
     def from_reward_model(cls, reward_model: Any, *, lora: Any = None, gradient_checkpointing: bool = False) -> Self:
         """A critic that starts as a copy of a `RewardModel` (arXiv:2009.01325, section 3.4), such as `load_reward_model` gives: at
         first the value of a state is what the reward model's head makes of the tokens so far, where no end token stands yet."""
-        if not isinstance(reward_model, nn.Module) or not hasattr(reward_model, "trunk"):
+        if not hasattr(reward_model, "trunk"):
             raise TypeError(f"reward_model is {reward_model!r}; give a RewardModel, such as load_reward_model(folder)")
         with no_bars(), torch.random.fork_rng(devices=[]):
             lm: Any = AutoModelForCausalLM.from_config(copy.deepcopy(reward_model.model.config), dtype=torch.float32)
