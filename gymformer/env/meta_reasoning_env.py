@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
+from gymformer.curriculum.difficulty import Pace
 from gymformer.data.arithmetic import HELD_OUT_SHARE, Problem
 from gymformer.data.meta_problems import BIASES, FAMILIES, NO_BIAS, VERDICTS, Equation, Reading, read_problem
 from gymformer.data.problems import ProblemPool, Split
 from gymformer.data.riddles import CheckedProblem
-from gymformer.env.pace import Pace
-from gymformer.env.text_env import TextEnv
+from gymformer.env.text_env import TextEnv, spoken
 from gymformer.rewards.answers import is_correct, plain_number
+from gymformer.rewards.feedback import HumanFeedback
 
-__all__ = ["MetaReasoningEnv", "Rates"]
+__all__ = ["MetaReasoningEnv"]
 
 RIGHT = 1.0  # the right answer
 STEPS = 0.2  # shared by the equations on the way to it
@@ -41,13 +42,6 @@ THINK_FORMS = (
     f"THINK bias: {NO_BIAS} (or {' or '.join(BIASES)})"
 )
 ANSWER_FORM = "ANSWER 5 80%, where 80% is how sure you are, from 0% to 100%"
-
-
-@runtime_checkable
-class Rates(Protocol):
-    """What rates a text, from -1 to 1; None is no rating."""
-
-    def rate(self, text: str) -> float | None: ...
 
 
 class MetaReasoningEnv(TextEnv):
@@ -92,11 +86,11 @@ class MetaReasoningEnv(TextEnv):
     Rendering: "ansi", the dialogue so far.
 
     Arguments:
-    use_curriculum: where neither the argument nor the option `difficulty` says one, it starts at 0 and follows the success of this
-        environment's own last episodes (`Pace` has the rule), also over reset(seed=...). Else it is 0.5. Where episodes of one
-        seed must be alike (groups, comparisons), give a difficulty.
-    use_human_feedback, feedback: whether the dialogue is rated at its end, and by what: a function from a text to a number, or
-        a `HumanFeedback`.
+    use_curriculum: where the options name no difficulty, it begins at `difficulty` (None: 0) and follows success (`Pace` has the
+        rule). Episodes that were abandoned, or whose difficulty or problem was given, do not count. `reset(seed=...)` leaves it as
+        it is. If False, it is constant (None: 0.5).
+    use_human_feedback, feedback: whether the dialogue is rated at its end, and by what: a `HumanFeedback`, or a function from a
+        text to a number from -1 to 1 or None (no rating). With use_human_feedback alone nobody rates, which is said once.
     max_steps: turns.
     families: those above, and whatever `ProblemPool` takes: "chain_sum", "reasoning_gym:gcd" (the extra "tasks"), a file. Each is
         drawn equally often.
@@ -111,7 +105,7 @@ class MetaReasoningEnv(TextEnv):
         use_human_feedback: bool = False,
         max_steps: int = 10,
         *,
-        feedback: Rates | Callable[[str], float] | None = None,
+        feedback: HumanFeedback | Callable[[str], float | None] | None = None,
         families: Sequence[str] = tuple(FAMILIES),
         difficulty: float | None = None,
         split: Split = "train",
@@ -121,15 +115,16 @@ class MetaReasoningEnv(TextEnv):
         super().__init__(max_turns=max_steps, render_mode=render_mode)
         if isinstance(families, str) or not families:
             raise ValueError(f'families={families!r}; give a list of at least one, such as ["sum", "order"]')
-        if use_human_feedback != (feedback is not None):
-            raise ValueError(f"use_human_feedback={use_human_feedback} and feedback={feedback!r}; give both or neither")
+        if feedback is not None and not use_human_feedback:
+            raise ValueError(f"feedback={feedback!r} would never be asked; give use_human_feedback=True with it")
         self.pools = {name: ProblemPool(FAMILIES.get(name, name), split, test_split) for name in families}
-        self.pace = Pace()
-        self.constant_difficulty = USUAL if difficulty is None and not use_curriculum else difficulty
-        if self.constant_difficulty is not None:
-            self.constant_difficulty = _checked(self.constant_difficulty)
-        self._feedback = feedback
-        self._at_own_pace = False
+        self.use_curriculum = use_curriculum
+        usual = 0.0 if use_curriculum else USUAL
+        self.pace = Pace(usual if difficulty is None else _checked(difficulty))
+        self._feedback: HumanFeedback | None = None
+        if use_human_feedback:
+            self._feedback = feedback if isinstance(feedback, HumanFeedback) else HumanFeedback(feedback)
+        self._counts = False  # this episode, for the curriculum
         self._problem, self._reading = Problem("", ""), Reading("", {})
         self._facts: dict[str, Any] = {}
         self._terms: dict[str, float] = {}
@@ -139,9 +134,8 @@ class MetaReasoningEnv(TextEnv):
         self._claim_open = self._bias_open = False
 
     def opening(self, options: dict[str, Any]) -> str:
-        given = options.get("difficulty", self.constant_difficulty)
-        self._at_own_pace = given is None and "problem" not in options
-        difficulty = self.pace.difficulty if given is None else _checked(given)
+        difficulty = _checked(options.get("difficulty", self.pace.difficulty))
+        self._counts = self.use_curriculum and not {"difficulty", "problem"} & options.keys()
         family, self._problem = self._asked(options, difficulty)
         question = self._problem.question
         self._reading = read_problem(question) or Reading(family, {})
@@ -173,8 +167,8 @@ class MetaReasoningEnv(TextEnv):
             self._terms["answer"] = RIGHT * self._facts["correct"]
             self._terms["calibration"] = -self._facts["brier"]
             if self._feedback is not None:
-                self._terms["feedback"] = FEEDBACK * _rating(self._feedback, "\n".join([*self._dialogue, turn, reply]))
-            if self._at_own_pace:
+                self._terms["feedback"] = FEEDBACK * (self._feedback.rate(spoken([*self._dialogue, turn, reply])) or 0.0)
+            if self._counts:
                 self.pace.observe(self._facts["success"])
         return reply, sum(self._terms.values()) - before, over
 
@@ -259,16 +253,6 @@ def _graded(correct: bool, confidence: float) -> dict[str, Any]:
 
 def _worth(right: bool, asked: bool) -> float:
     return -VERDICT if not right else VERDICT if asked else 0.0
-
-
-def _rating(feedback: Rates | Callable[[str], float], text: str) -> float:
-    """What the dialogue is rated, 0 where it is not. Raises ValueError for what is no number from -1 to 1."""
-    rating = feedback.rate(text) if isinstance(feedback, Rates) else feedback(text)
-    if rating is None:
-        return 0.0
-    if not -1 <= rating <= 1:
-        raise ValueError(f"the feedback rated the dialogue {rating!r}; a rating is a number from -1 to 1")
-    return float(rating)
 
 
 def _checked(difficulty: Any) -> float:
