@@ -56,8 +56,9 @@ class DialogueEnv(TextEnv):
     Rendering: "ansi", the dialogue so far.
 
     Difficulty d: 2 elements are required (from 0.3 on 3, from 0.6 on 4); 2 to 4 questions or claims; 3 to 6 facts. From 0.3 on the
-    player may also buy, or be against; from 0.5 on the opening names place and partner, and the player has to know the address;
-    from 0.6 on prices have three digits, partners may be firm, and there are studies for both sides of an issue.
+    player may also buy, or be against, and subjects have several facts; from 0.5 on the opening names place and partner, and the
+    player has to know the address; from 0.6 on prices have three digits, partners may be firm, and there are studies for both
+    sides of an issue.
 
     Arguments:
     use_curriculum: where neither the argument nor the option "difficulty" says one, it starts at 0 and follows the success of this
@@ -221,7 +222,13 @@ def _scenarios(given: Sequence[str | Mapping[str, str]]) -> list[tuple[str, str 
     """Types, each with its context or None."""
     if isinstance(given, str) or not given:
         raise ValueError(f'scenarios={given!r}; give a list of at least one, such as ["negotiation"]')
-    pairs = [(one, None) if isinstance(one, str) else (one.get("type", ""), one.get("context")) for one in given]
+    pairs: list[tuple[str, str | None]] = []
+    for one in given:
+        scenario = {"type": one} if isinstance(one, str) else dict(one)
+        context = scenario.get("context")
+        if not scenario.keys() <= {"type", "context"} or (context is not None and not context.isprintable()):
+            raise ValueError(f'the scenario {one!r} is none; give a type, or {{"type": ..., "context": one line of text}}')
+        pairs.append((scenario.get("type", ""), context))
     for kind, _ in pairs:
         if kind not in SCENARIO_TYPES:
             raise ValueError(f"{kind!r} is no type of a scenario; use {', '.join(SCENARIO_TYPES)}")
