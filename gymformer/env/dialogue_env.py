@@ -1,6 +1,6 @@
 """DialogueEnv: talks with a partner whose goals are hidden, in which manners pay as far as the goal is attained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,8 +63,9 @@ class DialogueEnv(TextEnv):
     Arguments:
     use_curriculum: where neither the argument nor the option "difficulty" says one, it starts at 0 and follows the success of this
         environment's own last episodes (`Pace` has the rule), also over reset(seed=...). Else it is 0.5.
-    use_human_feedback: people rate whole dialogues, in the words of `render`, at their end. max_turns: at least 4.
-    feedback: where ratings come from. None: from nowhere, which is said once, in a warning; nothing waits.
+    use_human_feedback: people rate whole dialogues, opening and turns, at their end. max_turns: at least 4.
+    feedback: where ratings come from, a `HumanFeedback` or a function. None: from nowhere, which is said once, in a warning; nothing
+        waits.
     scenarios: types, or mappings such as {"type": "negotiation", "context": "Salary discussion"}, drawn equally often. None: those of
         `task_templates_path`, a YAML file (`load_dialogue_scenarios`), or the three types.
     partner: puts the partner's lines into words, such as a `LanguagePartner`; None: they are said as they are. The rules decide what
@@ -81,7 +82,7 @@ class DialogueEnv(TextEnv):
         use_human_feedback: bool = True,
         max_turns: int = 10,
         *,
-        feedback: HumanFeedback | None = None,
+        feedback: HumanFeedback | Callable[[str], float | None] | None = None,
         scenarios: Sequence[str | Mapping[str, str]] | None = None,
         task_templates_path: str | Path | None = None,
         partner: Voice | None = None,
@@ -103,7 +104,9 @@ class DialogueEnv(TextEnv):
         if task_templates_path is not None:
             scenarios = load_dialogue_scenarios(task_templates_path)
         self.scenarios = _scenarios(SCENARIO_TYPES if scenarios is None else scenarios)
-        self.feedback = (feedback or HumanFeedback()) if use_human_feedback else None
+        self.feedback: HumanFeedback | None = None
+        if use_human_feedback:
+            self.feedback = feedback if isinstance(feedback, HumanFeedback) else HumanFeedback(feedback)
         self.constant_difficulty = None if difficulty is None else _checked(difficulty)
         self.voice, self.split, self.pace = partner, split, Pace()
         self.task, self.difficulty, self.required = "", 0.0, tuple[str, ...]()

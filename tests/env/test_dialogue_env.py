@@ -100,6 +100,7 @@ def opponent() -> Debate:
         ("As for air, study 45 shows trade gets better.", "That is no answer.", 0.5),
         ("Study 45 shows air gets better.", "That proves nothing.", 0),  # not its issue
         ("Air gets better.", "That proves nothing.", 0),
+        ("Study 12 does not show that air gets better.", "That proves nothing.", 0),
         ("Study 12.", "That proves nothing.", 0),
         ("Study 12 shows air gets worse.", "That proves nothing.", 0),
         ("Study 12 shows air gets better, not worse.", "That proves nothing.", 0),
@@ -405,7 +406,7 @@ def test_what_cannot_be_played_is_said(arguments, options, said):
 
 def test_a_person_rates_the_whole_dialogue_at_its_end():
     seen = []
-    env = DialogueEnv(feedback=HumanFeedback(lambda text: seen.append(text) or -0.5))
+    env = DialogueEnv(feedback=lambda text: seen.append(text) or -0.5)
     opening, _ = env.reset(seed=0, options={"scenario": "question-answering", "difficulty": 0.0, "elements": []})
     env._partner = questioner()
     *_, info = env.step("9")
@@ -443,6 +444,7 @@ def test_with_nobody_there_it_does_not_wait_and_says_so_once(monkeypatch):
         ("I am worried. The mast and the sail are old. I offer 44.", False),
         ("I am worried. The mast is old. I do not offer 44.", False),
         ("I am worried. The mast is old.\nI offer 44.", False),
+        ("I am worried. The mast is old. I offer 44.\x1b[2J", False),
         ("I am worried. The mast is old. I offer 44. " + "So it is. " * 40, False),
     ],
 )
