@@ -1,27 +1,31 @@
 """EvaluationPipeline: any player in any environment, fair comparisons, and nothing that was played is lost."""
 
 import json
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from werkzeug import Response
 
 from gymformer import LMActorNetwork, PPOConfig, train_agent
 from gymformer.agents.backends import Backend
 from gymformer.agents.settings import AgentSettings
-from gymformer.env import TextEnv
+from gymformer.env import CoTEnv, TextEnv
 from gymformer.evaluation import Comparison, EpisodeRecord, EvaluationPipeline, EvaluationResults, load_results
+from gymformer.evaluation import pipeline as pipeline_module
 from gymformer.evaluation.metrics import bootstrap_interval, paired_interval, pass_at_k, wilson_interval
+from gymformer.evaluation.results import Prices
 from gymformer.rl.agent import language_agent
 from gymformer.seeding import derive_seed
-from tests.agents.server import PATH, Script, agent_config, completion
+from tests.agents.server import Script, agent_config, completion
 
 
 class Parity(TextEnv):
-    """ "even" or "odd"? Says nothing of a success but in "correct"; a third of the numbers are large."""
+    """A number: is it "even" or "odd"? Says nothing of a success but in "correct"; a third of the numbers are large."""
 
     def __init__(self, forgets_its_seed=False):
-        super().__init__(max_turns=3)
+        super().__init__(max_turns=1)
         self.count, self.forgets_its_seed = 0, forgets_its_seed
 
     def opening(self, options):
@@ -95,7 +99,7 @@ def record(episode, sample, success, reward, **facts):
 def test_statistics_by_hand():
     """Two seeds of two samples, right (1, 0) and (1, 1): rates 1/2 and 1, mean 3/4 with two seeds as the cases."""
     records = [record(0, 0, 1.0, 10), record(0, 1, 0.0, 0), record(1, 0, 1.0, 10), record(1, 1, 1.0, 20)]
-    results = EvaluationResults("E-v0", "p", records, {"env": "E-v0"}, prices=(3.0, 15.0))
+    results = EvaluationResults("E-v0", "p", records, {"env": "E-v0"}, prices=Prices(3.0, 15.0))
     assert results.success_rate == (0.75, *wilson_interval(0.75, 2))
     assert results.mean_reward == (10.0, 5.0, 15.0)  # of 5 and 15; a quarter of the resamples has both the same
     assert results.pass_at(1).value == 0.75 and results.pass_at(2).value == 1.0
@@ -109,7 +113,7 @@ def test_statistics_by_hand():
 
 def test_what_nobody_told_is_none_and_never_zero():
     results = EvaluationResults(
-        "E-v0", "p", [record(0, 0, None, 1.0, words=None, tokens_read=None, task=None)], {}, prices=(1.0, 1.0)
+        "E-v0", "p", [record(0, 0, None, 1.0, words=None, tokens_read=None, task=None)], {}, prices=Prices(1.0, 1.0)
     )
     assert results.success_rate is None and results.statistics["words"] is None and results.cost["dollars"] is None
     assert "success" not in results.progression and "success rate" not in results.markdown() and results.tasks == {}
@@ -125,10 +129,9 @@ def test_the_baseline_is_the_environments_guesser_and_named(tmp_path, capsys, mo
     results = EvaluationPipeline(Parity).evaluate(num_episodes=10)
     assert "Parity is played by its own guesser" in capsys.readouterr().err
     assert 0 < results.success_rate.value < 1 and results.completion_rate.value == 1
-    assert {task: part["episodes"] for task, part in results.tasks.items()}.keys() == {"large", "small"}
-    assert results.path == tmp_path.__class__("logs/Parity-random-001.json") and json.loads(
-        results.path.read_text()
-    ) == json.loads(json.dumps(results.as_dict()))
+    assert results.tasks.keys() == {"large", "small"}
+    assert results.path == Path("logs/Parity-random-001.json")
+    assert json.loads(results.path.read_text()) == json.loads(json.dumps(results.as_dict()))
     EvaluationPipeline("CartPole-v1").evaluate(2)
     assert "CartPole-v1 is played by random actions" in capsys.readouterr().err
 
@@ -159,14 +162,8 @@ def test_functions_of_every_kind_play(tmp_path):
 
 
 def test_a_trained_agent_and_its_folder_play_alike_and_its_run_is_drawn(tmp_path):
-    trained = train_agent(
-        "CartPole-v1",
-        ppo_config=PPOConfig(update_epochs=1),
-        max_episodes=4,
-        seed=0,
-        save_path=tmp_path / "runs",
-        progress=False,
-    )
+    config = PPOConfig(update_epochs=1)
+    trained = train_agent("CartPole-v1", ppo_config=config, max_episodes=4, seed=0, save_path=tmp_path / "runs", progress=False)
     both = [EvaluationPipeline("CartPole-v1", tmp_path, agent=agent).evaluate(3, seed=1) for agent in (trained, trained.path)]
     assert both[0].rewards == both[1].rewards and both[0].records[0].steps == both[0].rewards[0]
     assert both[0].success_rate.value == np.mean([reward >= 475 for reward in both[0].rewards])
@@ -192,14 +189,10 @@ def test_a_language_model_plays_tokens_and_texts_on_everybodys_seeds(tmp_path):
 
 def test_a_model_behind_http_answers_in_turns_and_its_tokens_are_counted(tmp_path, httpserver):
     def reply(request):
-        answer = parity_expert(request["messages"][-1]["content"])
-        return Response(
-            json.dumps(
-                completion(f"<think> let me see </think> {answer}") | {"usage": {"prompt_tokens": 11, "completion_tokens": 5}}
-            )
-        )
-
-    from werkzeug import Response
+        asked = request["messages"][-1]["content"]
+        said = f"<think> let me see </think> {parity_expert(asked)}" if asked.isdigit() else "Action: 0"
+        usage = {"usage": {"prompt_tokens": 11, "completion_tokens": 5}}
+        return Response(json.dumps(completion(said) | usage), content_type="application/json")
 
     script = Script(httpserver, reply)
     backend = Backend(AgentSettings(**agent_config(httpserver, api_key_env="")))
@@ -208,9 +201,8 @@ def test_a_model_behind_http_answers_in_turns_and_its_tokens_are_counted(tmp_pat
     assert results.cost["tokens_read"] == 33 and results.cost["dollars"] == pytest.approx((33 + 2 * 15) / 1e6)
     assert script.requests[0]["seed"] != script.requests[1]["seed"]
     assert len(script.requests[1]["messages"]) == 1  # nothing of another episode
-    games = Script(httpserver, "Action: 0")
-    assert EvaluationPipeline("CartPole-v1", tmp_path, agent=backend, max_timesteps=3).evaluate(1).records[0].steps == 3
-    assert games is not None and PATH
+    assert EvaluationPipeline("CartPole-v1", tmp_path, agent=backend, max_timesteps=3).evaluate(1).rewards == [3.0]
+    assert "one of: 0, 1" in script.requests[-1]["messages"][0]["content"]  # it was put into words
 
 
 # --- fairness ---------------------------------------------------------------------------------------------------------
@@ -229,7 +221,7 @@ def test_a_comparison_asks_all_the_same_and_pairs(tmp_path):
 
 def test_who_is_asked_something_else_is_not_compared(tmp_path):
     with pytest.raises(ValueError, match="began differently for b than for a") as error:
-        EvaluationPipeline(lambda env=Parity(True): env, tmp_path).compare({"a": "expert", "b": "expert"}, 3)
+        EvaluationPipeline(Parity(forgets_its_seed=True), tmp_path).compare({"a": "expert", "b": "expert"}, 3)
     assert "3 of 6 episodes are kept" in error.value.__notes__[0]
 
 
@@ -282,6 +274,27 @@ def test_what_was_played_before_a_failure_is_kept_and_gone_on_from(tmp_path):
         pipeline.compare(players, 4, resume=True)
 
 
+class BreaksOnce(CoTEnv):
+    """At the fourth question."""
+
+    asked = 0
+
+    def prompt(self, options):
+        BreaksOnce.asked += 1
+        if BreaksOnce.asked == 1 + 3:  # the first one is the pipeline's own
+            raise OSError("the disk is full")
+        return super().prompt(options)
+
+
+def test_a_language_model_goes_on_where_its_last_episodes_side_by_side_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "AT_ONCE", 2)
+    pipeline = EvaluationPipeline(BreaksOnce, tmp_path, agent=LMActorNetwork("models/reasoner"))
+    with pytest.raises(OSError, match="the disk is full") as error:
+        pipeline.evaluate(4)
+    assert "2 of 4 episodes are kept" in error.value.__notes__[0]
+    assert without_seconds(pipeline.evaluate(4, resume=True)) == without_seconds(pipeline.evaluate(4))
+
+
 def test_a_player_that_fails_at_once_leaves_nothing_behind(tmp_path):
     with pytest.raises(ConnectionError):
         EvaluationPipeline(Parity, tmp_path, agent=Fails(after=0)).evaluate(2)
@@ -305,28 +318,36 @@ def test_an_evaluation_whose_difficulty_has_a_past_does_not_go_on_without_it(tmp
     assert len(list(tmp_path.glob("*.jsonl"))) == 1
 
 
-@pytest.mark.parametrize(
-    ("told", "message"), [({"success": "yes"}, "info\\['success'\\] is 'yes'"), ({"success": 2}, "from 0 to 1")]
-)
-def test_a_success_that_is_none_is_refused(tmp_path, told, message):
-    class Odd(gym.Env):
-        observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+class Tells(gym.Env):
+    """An episode of one step, whose info is given."""
 
-        def reset(self, *, seed=None, options=None):
-            super().reset(seed=seed)
-            return 0, {}
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
 
-        def step(self, action):
-            return 0, 1.0, True, False, told
+    def __init__(self, **told):
+        self.told = told
 
-    with pytest.raises(ValueError, match=message):
-        EvaluationPipeline(Odd, tmp_path, agent="random").evaluate(1)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action):
+        return 0, 1.0, True, False, self.told
 
 
-def test_the_first_key_of_the_order_tells_the_success(tmp_path):
-    from gymformer.evaluation.pipeline import SUCCESS
+def test_the_first_key_in_the_order_tells_the_success(tmp_path):
+    told = {"solved": False, "correct": True, "is_success": None, "success": 0.25}
+    success = []
+    while told:
+        success += [one.success for one in EvaluationPipeline(Tells(**told), tmp_path, agent="random").evaluate(1).records]
+        told.popitem()
+    assert success == [0.25, 1.0, 1.0, 0.0]
+    assert EvaluationPipeline(Tells(), tmp_path, agent="random").evaluate(1).success_rate is None
 
-    assert SUCCESS == ("success", "is_success", "correct", "solved")
+
+@pytest.mark.parametrize("success", ["yes", 2, float("nan")])
+def test_a_success_that_is_none_is_refused(tmp_path, success):
+    with pytest.raises(ValueError, match=r"info\['success'\] is .*; a success is a number from 0 to 1"):
+        EvaluationPipeline(Tells(success=success), tmp_path, agent="random").evaluate(1)
 
 
 def test_nothing_to_draw_and_nothing_to_play_is_told(tmp_path):
