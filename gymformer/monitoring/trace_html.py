@@ -129,6 +129,7 @@ def _token(token: TracedToken, scales: dict[Metric, Scale]) -> str:
     lines = [f"{name}\tid {token.id}", f"decision\t{token.decision}"]
     lines += [] if token.kept else [f"{NOT_KEPT}\t"]
     lines += [f"{metric.label}\t{_number(value)}" for metric in scales if (value := getattr(token, metric.name)) is not None]
+    lines += [f"{visible(name)}\t{_number(value)}" for name, value in token.noted.items()]
     colours = ((metric, _coordinate(token, metric, scale)) for metric, scale in scales.items())
     style = ";".join(f"--{metric.name}:{x:.3f}".rstrip("0").rstrip(".") for metric, x in colours if abs(x) >= 0.0005)
     kind = "t" if token.kept else "t lost"

@@ -27,6 +27,7 @@ PLAIN = {
     "episode_return": (float, int),
     "episode_length": (int,),
     "info": (dict,),
+    "noted": (dict,),
 }
 KNOWN = (*ARRAYS, *PLAIN)
 REQUIRED = {field.name for field in fields(Segment) if field.default is MISSING and field.default_factory is MISSING}

@@ -26,6 +26,7 @@ from gymformer.trainer.checkpoint import flatten, latest_checkpoint, load_checkp
 from gymformer.trainer.distributed import ALONE, Ranks, SharedMoments
 from gymformer.trainer.interrupts import Interruption
 from gymformer.trainer.records import Curriculum, Moment, TrainingResult
+from gymformer.trainer.tallies import tallies
 
 __all__ = ["Callback", "Run", "Transform"]
 
@@ -196,6 +197,7 @@ class Run:
         lengths = [segment.episode_length for segment in segments if segment.episode_length is not None]
         stats = {name: as_number(value) for name, value in stats.items()}
         returns, lengths, decisions, stats = self.ranks.pooled(returns, lengths, sum(map(len, segments)), stats)
+        stats |= tallies(segments, self.ranks)
         self.ranks.require_equal(self.learner.networks(), type(self.learner).__name__)
         self.returns += returns
         self.updates += 1

@@ -52,7 +52,8 @@ def test_an_episode():
     assert (reward, terminated, truncated) == (1.0, True, False)
     assert info == {
         "prompt": prompt, "text": text, "question": "What is 6 + 2?", "answer": "8", "thinking": "6+2=8", "final_answer": "8",
-        "well_formed": True, "correct": True, "success": 1.0, "task": "chain_sum", "reward_terms": {"correct": 1.0},
+        "well_formed": True, "correct": True, "success": 1.0, "task": "chain_sum", "tokens": len(text),
+        "reward_terms": {"correct": 1.0},
     }  # fmt: skip
 
 
