@@ -74,7 +74,9 @@ def analyse(records: Sequence[dict[str, Any]], threshold: float | None = None) -
 
 def common_threshold(runs: Sequence[Sequence[dict[str, Any]]]) -> float | None:
     """Nine tenths of the way from the lowest beginning to the highest point of the running means of all runs."""
-    curves = [returns for records in runs if (returns := [r["return_mean"] for r in records if r.get("return_mean") is not None])]
+    curves = [
+        returns for records in runs if (returns := [r["return_mean"] for r in records if r.get("return_mean") is not None])
+    ]
     if not curves:
         return None
     low = min(statistics.fmean(returns[: _edge(len(returns))]) for returns in curves)

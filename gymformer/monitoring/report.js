@@ -243,7 +243,7 @@ function cards() {
       ["episodes", format(known(run.columns.episodes ?? []).at(-1))], ["updates", format(run.updates)], ["trained for", duration(run.seconds)]];
     return el("label", {class: shown ? "card" : "card off", style: `--own:${colour(index)}`}, el("span", {class: "top"}, box,
       el("span", {class: "name"}, run.name)), spark(returns, index), el("dl", {}, ...facts.filter(fact => fact[1] !== null).map(([name, text]) =>
-      el("div", {}, el("dt", {}, name), el("dd", {}, text)))), el("span", {class: "folder"}, run.folder));
+      el("div", {}, el("dt", {}, name), el("dd", {}, text)))), el("span", {class: "folder", title: run.folder}, run.folder.split(/[\\/]/).slice(-2).join("/")));
   }));
 }
 function spark(values, index) {

@@ -23,6 +23,7 @@ __all__ = ["RunRecord", "explanations", "find_runs", "page", "page_data", "sampl
 
 POINTS = 600  # of a curve; longer ones are drawn by the means of neighbouring updates
 SAMPLED = 6  # updates of a run whose episodes are shown
+EXCERPT = 120  # characters of an episode that stand in its line
 COUNTED = ("task/", "safety/")  # columns that count: neighbouring updates are summed, not averaged
 PLACES = ("update", "timesteps", "episodes", "step", "epoch")  # columns that say how far the run is
 OWN = {"seed", "launch", "device", "threads", "versions"}  # of a config, what may differ between runs that are repeated
@@ -66,7 +67,9 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
     Raises FileNotFoundError naming the path where there is none."""
     found: dict[Path, None] = {}
     for path in map(Path, paths):
-        runs = [path] if _is_run(path) else sorted(f.parent for depth in ("*", "*/*") for f in path.glob(f"{depth}/metrics.jsonl"))
+        runs = (
+            [path] if _is_run(path) else sorted(f.parent for depth in ("*", "*/*") for f in path.glob(f"{depth}/metrics.jsonl"))
+        )
         if not runs:
             raise FileNotFoundError(f"{path} holds no run: neither it nor a folder in it has a metrics.jsonl; give the folder that training "
                                     "printed, such as runs/CartPole-v1/20260101-120000-seed0")  # fmt: skip
@@ -123,17 +126,21 @@ def page_data(runs: Sequence[RunRecord], *, threshold: float | None = None) -> d
 
 
 def samples_html(runs: Sequence[RunRecord]) -> str:
-    """The sample episodes, everything in them escaped."""
+    """The sample episodes, newest first, the first run's unfolded; everything in them is escaped."""
     parts = []
     for number, (name, run) in enumerate(zip(_names(runs), runs, strict=True)):
         shown = _spaced(sorted({update for update, _ in run.samples}), SAMPLED)
-        episodes = [_sample(update, trace) for update, trace in reversed(run.samples) if update in shown]
+        by_update = {
+            update: [trace for number, trace in run.samples if number == update] for update in sorted(shown, reverse=True)
+        }
+        episodes = [_sample(update, trace, is_open=not parts and update == max(shown) and place == 0)
+                    for update, traces in by_update.items() for place, trace in enumerate(traces)]  # fmt: skip
         if episodes:
-            if not parts:
-                parts.append(f'<p class="lead">{SAMPLES}</p>')
-                episodes[0] = episodes[0].replace("<details", "<details open", 1)
-            parts.append(f'<div class="of-run" data-run="{number}"><h3>{escape(visible(name))}</h3>{"".join(episodes)}</div>')
-    return "".join(parts) or '<p class="none">These runs have none; training writes them where an agent acts in tokens.</p>'
+            parts.append(f'<details class="of-run" data-run="{number}"{"" if parts else " open"}><summary><h3>{escape(visible(name))}</h3>'
+                         f"</summary>{''.join(episodes)}</details>")  # fmt: skip
+    if not parts:
+        return '<p class="none">These runs have none; training writes them where an agent acts in tokens.</p>'
+    return f'<p class="lead">{SAMPLES}</p>{"".join(parts)}'
 
 
 def explanations() -> dict[str, tuple[str, str]]:
@@ -226,10 +233,14 @@ def _totals(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
     return totals
 
 
-def _sample(update: int, trace: TokenTrace) -> str:
+def _sample(update: int, trace: TokenTrace, is_open: bool) -> str:
     paid = "" if trace.episode_return is None else f" · return {trace.episode_return:g}"
-    summary = f"<summary>update {update}{paid} · {len(trace.decisions)} tokens decided</summary>"
-    return f'<details class="sample">{summary}{heat_map(trace, trace.first_metric())}</details>'
+    said = "".join(token.text for token in trace.decisions)
+    excerpt = escape(visible(said[:EXCERPT])) + ("…" if len(said) > EXCERPT else "")
+    return (
+        f'<details class="sample"{" open" if is_open else ""}><summary>update {update}{paid} · {len(trace.decisions)} tokens '
+        f"<code>{excerpt}</code></summary>{heat_map(trace, trace.first_metric())}</details>"
+    )
 
 
 def _spaced(values: Sequence[int], most: int) -> set[int]:

@@ -42,7 +42,8 @@ def page(traces: Sequence[TokenTrace], metrics: Sequence[str | None], title: str
 
 
 def heat_map(trace: TokenTrace, metric: str | None) -> str:
-    """One trace without the style and the script that it needs. A form, because its radio buttons then belong together and to no other trace on the page; it sends nothing."""
+    """One trace without the style and the script that it needs. It is a form, because its radio buttons then belong together
+    and to no other trace on the page; it sends nothing."""
     scales = {m: trace.scale_of(m) for m in trace.metrics}
     parts = [_header(trace)]
     if scales:

@@ -48,6 +48,11 @@ def watch(runs: Sequence[str | Path], port: int = 0, threshold: float | None = N
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the terminal belongs to whoever started the watch."""
 
-    server = ThreadingHTTPServer((HOST, port), Handler)
+    try:
+        server = ThreadingHTTPServer((HOST, port), Handler)
+    except OSError as error:
+        raise OSError(
+            f"port {port} of {HOST} cannot be used ({error.strerror}); give another one, or 0 for any that is free"
+        ) from error
     server.daemon_threads = True
     return server

@@ -235,8 +235,12 @@ class Run:
             return
         paid = sorted(whole, key=lambda segment: segment.episode_return or 0.0)
         known = {name: self.settings["config"].get(name) for name in ("gamma", "lam")}
-        known = {name: value for name, value in known.items() if value is not None}  # of algorithms without a critic there is neither
-        traces = [trace_episode(self.agent, segment, self.reference, **known) for segment in (paid[-1:] + paid[:1])[: len(paid)]]
+        known = {
+            name: value for name, value in known.items() if value is not None
+        }  # of algorithms without a critic there is neither
+        traces = [
+            trace_episode(self.agent, segment, self.reference, **known) for segment in (paid[-1:] + paid[:1])[: len(paid)]
+        ]
         write_samples(self.folder, self.updates, traces)
 
     def _evaluate(self) -> dict[str, float]:
