@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gymformer.monitoring.learning_curve import running_mean
 
-__all__ = ["Chart", "plot_training", "running_mean"]
+__all__ = ["Chart", "plot_training"]
 
 INK, RETURNS, MEAN = "#333333", "#9db7d5", "#1f5fa8"
 STATISTICS = ("explained_variance", "entropy", "approx_kl", "clip_fraction")

@@ -90,15 +90,16 @@ function tickText(value) {
   if (size >= 1e4) return format(value / 1e3) + "k";
   return format(value);
 }
-// series: [{name, index, points}]. One chart, read with the pointer or, once it has the focus, with the arrow keys.
-function draw(holder, series, label) {
+// series: [{name, index, points}]. One chart, read with the pointer or, once it has the focus, with the arrow keys. `beside`: the
+// points of all charts whose axes it shares.
+function draw(holder, series, label, beside) {
   const width = Math.max(240, holder.clientWidth), height = Math.round(Math.min(260, Math.max(170, width * .5)));
-  const all = series.flatMap(one => one.points);
+  const own = series.flatMap(one => one.points), all = beside ?? own;
   let [x0, x1] = [Math.min(...all.map(p => p.x)), Math.max(...all.map(p => p.x))];
   const ys = all.flatMap(p => known([p.y, p.low, p.high]));
   let [y0, y1] = [Math.min(...ys), Math.max(...ys)];
   if (x0 === x1) [x0, x1] = [x0 - .5, x1 + .5];
-  if (y0 > 0 && y0 < .35 * y1) y0 = 0;
+  if (y0 > 0 && (beside || y0 < .35 * y1)) y0 = 0;
   const pad = (y1 - y0) * .06 || Math.abs(y1) * .1 || .5;
   [y0, y1] = [y0 === 0 ? 0 : y0 - pad, y1 + pad];
   const marks = ticks(y0, y1, 4), texts = marks.map(tickText);
@@ -125,7 +126,7 @@ function draw(holder, series, label) {
   }
   const cursor = svg("g", {class: "cursor"});
   picture.append(cursor);
-  const stops = [...new Set(all.map(p => p.x))].sort((a, b) => a - b);
+  const stops = [...new Set(own.map(p => p.x))].sort((a, b) => a - b);
   let at = stops.length - 1;
   const nearest = x => stops.reduce((best, stop, i) => Math.abs(stop - x) < Math.abs(stops[best] - x) ? i : best, 0);
   function show(i, clientX) {
@@ -174,24 +175,28 @@ const resized = new ResizeObserver(entries => entries.forEach(entry => {
     drawers.get(entry.target)?.();
   }
 }));
-function chart(title, series, explained, legend = false) {
+function chart(title, series, explained, beside) {
   series = series.filter(one => one.points.length);
   if (!series.length) return null;
   const label = `${title}: ` + series.map(one => `${one.name} from ${format(one.points[0].y)} to ${format(one.points.at(-1).y)}`).join("; ");
   const holder = el("div", {class: "plot"});
-  drawers.set(holder, () => draw(holder, series, label));
+  drawers.set(holder, () => draw(holder, series, label, beside));
   resized.observe(holder);
   const last = series.length === 1 ? el("b", {class: "last"}, format(series[0].points.at(-1).y)) : null;
   return el("figure", {class: "chart", "data-chart": title}, el("figcaption", {}, el("span", {}, pretty(title)), last), holder,
-    legend ? el("div", {class: "lines"}, ...series.map(one => el("span", {}, el("i", {style: `background:${colour(one.index)}`}), one.name))) : null,
+    beside ? el("div", {class: "lines"}, ...series.map(one => el("span", {}, el("i", {style: `background:${colour(one.index)}`}), one.name))) : null,
     explained ? el("p", {class: "meaning"}, explained[0], explained[1] ? el("span", {class: "healthy"}, el("b", {}, "healthy: "), explained[1]) : null) : null);
 }
 const statistic = name => chart(name, runs().map(run => ({name: run.name, index: run.index, points: points(run, name)})), data.explained[name]);
-// The columns prefix/NAME: a chart for each run, a line for each name, the same colour in all.
+// The columns prefix/NAME: a chart for each run, a line for each name, in the same colours and on the same axes.
 function family(prefix, title) {
   const names = [...new Set(data.runs.flatMap(run => Object.keys(run.columns)))].filter(name => name.startsWith(prefix + "/")).sort();
-  return runs().map(run => chart(`${title}: ${run.name}`, names.map((name, index) => ({name: name.slice(prefix.length + 1), index,
-    points: points(run, name)})), data.explained[names[0]], true)).filter(Boolean);
+  const lines = runs().map(run => [run, names.map((name, index) => ({name: name.slice(prefix.length + 1), index, points: points(run, name)}))]);
+  const beside = lines.flatMap(([, series]) => series.flatMap(one => one.points));
+  const charts = lines.map(([run, series]) => chart(run.name, series, null, beside)).filter(Boolean);
+  const [meaning, healthy] = data.explained[names[0]] ?? ["", ""];
+  return charts.length ? [el("h3", {}, title), el("p", {class: "meaning lead"}, meaning, healthy ? el("span", {class: "healthy"},
+    el("b", {}, "healthy: "), healthy) : null), grid(charts)] : [];
 }
 const grid = charts => el("div", {class: "grid"}, ...charts.filter(Boolean));
 const none = text => el("p", {class: "none"}, text);
@@ -212,7 +217,7 @@ function table(id, columns, rows) {
   }
   const heads = columns.map((column, i) => {
     const way = order?.column === i ? order.way : 0;
-    return el("th", {scope: "col", "aria-sort": way ? (way > 0 ? "ascending" : "descending") : "none"}, el("button", {type: "button",
+    return el("th", {scope: "col", class: column.text ? "text" : "", "aria-sort": way ? (way > 0 ? "ascending" : "descending") : "none"}, el("button", {type: "button",
       title: column.help ? `${column.help}\n(sorts the table)` : "sorts the table", onclick: () => {
         orders.set(id, {column: i, way: way ? -way : column.text ? 1 : -1});
         const holder = made.parentElement, again = table(id, columns, rows);
@@ -238,7 +243,7 @@ function cards() {
       render();
       $("runs").querySelectorAll("input")[index].focus();
     }});
-    const facts = [["return at the end", curve ? format(curve.last) : "\u2013"], ["at the beginning", curve ? format(curve.first) : "\u2013"],
+    const facts = [["last return", curve ? format(curve.last) : "\u2013"], ["first return", curve ? format(curve.first) : "\u2013"],
       ["success", known(run.columns.success ?? []).length ? format(known(run.columns.success).at(-1)) : null],
       ["episodes", format(known(run.columns.episodes ?? []).at(-1))], ["updates", format(run.updates)], ["trained for", duration(run.seconds)]];
     return el("label", {class: shown ? "card" : "card off", style: `--own:${colour(index)}`}, el("span", {class: "top"}, box,
@@ -258,7 +263,6 @@ function spark(values, index) {
 function analysis() {
   const shown = runs().filter(run => run.curve);
   if (!shown.length) return [none("No episode has ended yet.")];
-  const help = name => (data.curve ?? {})[name];
   const columns = [{name: "run", text: true}, {name: "first", help: "mean return of the first tenth of the updates"},
     {name: "last", help: "mean return of the last tenth of the updates"}, {name: "best", help: "highest mean return of one update"},
     {name: "best at update"}, {name: "slope / 100 episodes", help: "least-squares line over the whole run"},
@@ -274,8 +278,9 @@ function analysis() {
     : [el("h3", {}, "Spread between seeds"), scroll(table("spreads", [{name: "runs that differ in their seed only", text: true}, {name: "seeds"},
       {name: "mean of last"}, {name: "standard deviation"}, {name: "least"}, {name: "most"}, {name: "mean height"}],
       repeated.map(one => [one.name, one.runs, one.mean, one.deviation, one.least, one.most, one.area])))];
-  return [el("p", {class: "lead"}, "Of the mean return of each update, over episodes. Point at a heading for what it means."),
-    scroll(table("curves", columns, rows)), ...spreads];
+  const meanings = columns.filter(column => column.help).flatMap(column => [el("dt", {}, column.name), el("dd", {}, column.help)]);
+  return [el("p", {class: "lead"}, "Of the mean return of each update, over the episodes played."), scroll(table("curves", columns, rows)),
+    el("details", {class: "more"}, el("summary", {}, "what the headings mean"), el("dl", {class: "meanings"}, ...meanings)), ...spreads];
 }
 function learning() {
   const names = [...new Set(runs().flatMap(run => Object.keys(run.columns)))];
@@ -295,16 +300,15 @@ function tasks() {
   }
   if (!rows.length) return [none("The environments of these runs do not say of what kind a task is (info[\"task\"]).")];
   return [scroll(table("distribution", [{name: "task", text: true}, {name: "run", text: true}, {name: "episodes"}, {name: "share"},
-    {name: "success at first"}, {name: "success at last"}, {name: "difficulty at last"}], rows)), grid(family("success", "success by task")),
-    grid(family("task", "episodes by task"))];
+    {name: "success at first"}, {name: "success at last"}, {name: "difficulty at last"}], rows)), ...family("success", "Success by task"), ...family("task", "Episodes by task")];
 }
 function difficulty() {
-  const charts = [statistic("difficulty"), ...family("difficulty", "difficulty by task")].filter(Boolean);
-  return charts.length ? [grid(charts)] : [none("The environments of these runs tell of no difficulty (info[\"difficulty\"]).")];
+  const all = statistic("difficulty"), charts = [all && grid([all]), ...family("difficulty", "Difficulty by task")].filter(Boolean);
+  return charts.length ? charts : [none("The environments of these runs tell of no difficulty (info[\"difficulty\"]).")];
 }
 function rewards() {
-  const charts = family("reward", "reward terms");
-  return charts.length ? [grid(charts)] : [none("The rewards of these runs are single numbers, or their terms are not told (info[\"reward_terms\"]).")];
+  const charts = family("reward", "Reward terms by run");
+  return charts.length ? charts : [none("The rewards of these runs are single numbers, or their terms are not told (info[\"reward_terms\"]).")];
 }
 function safety() {
   const rows = runs().flatMap(run => Object.entries(run.totals).filter(([name]) => name.startsWith("safety/")).map(([name, count]) => {
@@ -313,7 +317,7 @@ function safety() {
   }));
   if (!rows.length) return [none("No safety monitor watched these runs.")];
   return [scroll(table("violations", [{name: "policy", text: true}, {name: "task", text: true}, {name: "run", text: true}, {name: "violations"}], rows)),
-    grid(family("safety", "violations"))];
+    ...family("safety", "Violations in each update")];
 }
 function updates() {
   const shown = runs(), columns = UPDATES.filter(name => shown.some(run => known(run.columns[name] ?? []).length));
