@@ -42,7 +42,7 @@ class Spread:
     area: float  # mean over the runs
 
 
-def running_mean(values: Sequence[float], window: int = 100) -> np.ndarray:
+def running_mean(values: Sequence[float] | np.ndarray, window: int = 100) -> np.ndarray:
     """(N,) the mean of the last `window` values (fewer at the start)."""
     sums = np.cumsum(np.concatenate([[0.0], np.asarray(values, np.float64)]))
     stop = np.arange(1, len(sums))

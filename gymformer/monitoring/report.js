@@ -3,9 +3,10 @@
 "use strict";
 const SVG = "http://www.w3.org/2000/svg";
 const AXES = ["episodes", "timesteps", "update", "wall time", "step", "epoch"];
-const RESULT = ["return_mean", "running_reward", "success", "evaluation", "length_mean"];
+const RESULT = ["return_mean", "running_reward", "success", "evaluation", "length_mean", "accuracy", "mean_reciprocal_rank",
+  "loss"];
 const LEARNING = ["entropy", "approx_kl", "clip_fraction", "explained_variance", "policy_loss", "value_loss", "grad_norm_actor",
-  "grad_norm_critic", "kl_to_reference", "kl_to_reference_k3", "kl_coefficient"];
+  "grad_norm_critic", "kl_to_reference", "kl_to_reference_k3", "kl_coefficient", "train_loss", "learning_rate"];
 const ELSEWHERE = [...AXES, "seconds", "evaluation_low", "evaluation_high", "difficulty", "cut"];
 const UPDATES = ["return_mean", "success", "length_mean", "entropy", "approx_kl", "clip_fraction", "explained_variance", "policy_loss",
   "value_loss", "grad_norm_actor", "seconds", "steps_per_second"];
@@ -238,7 +239,7 @@ const asTime = seconds => ({value: seconds, node: document.createTextNode(durati
 function cards() {
   $("runs").replaceChildren(...data.runs.map((run, index) => {
     const shown = !hidden.has(run.folder), curve = run.curve, returns = known(run.columns.return_mean ?? []);
-    const box = el("input", {type: "checkbox", checked: shown, onchange: event => {
+    const box = el("input", {type: "checkbox", checked: shown, "aria-label": `show ${run.name}`, onchange: event => {
       event.target.checked ? hidden.delete(run.folder) : hidden.add(run.folder);
       render();
       $("runs").querySelectorAll("input")[index].focus();

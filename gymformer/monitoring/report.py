@@ -216,7 +216,7 @@ def _columns(metrics: Sequence[dict[str, Any]]) -> tuple[int, dict[str, list[flo
 
 
 def _point(name: str, block: Sequence[dict[str, Any]]) -> float | None:
-    values = [value for record in block if _is_number(value := record.get(name))]
+    values: list[float] = [record[name] for record in block if _is_number(record.get(name))]
     if not values:
         return None
     if name in PLACES:

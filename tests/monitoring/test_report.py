@@ -208,6 +208,15 @@ def test_every_column_of_a_run_is_explained(tmp_path):
     assert data["explained"]["reward/brevity"] == explanations()["reward/NAME"]
 
 
+def test_a_run_that_has_only_begun_and_one_of_a_reward_model_are_shown_too(tmp_path):
+    for name, lines in (("begun", ""), ("reward", '{"step": 5, "epoch": 0.5, "loss": 0.6, "accuracy": 0.7}\n')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text(lines)
+    begun, reward = page_data([RunRecord.read(folder) for folder in find_runs([tmp_path])])["runs"]
+    assert (begun["name"], begun["curve"], begun["updates"]) == ("begun", None, 0)
+    assert (reward["name"], reward["columns"]["step"], reward["columns"]["accuracy"]) == ("reward", [5], [0.7])
+
+
 def test_the_page_holds_no_address_and_what_was_written_stays_text(tmp_path):
     text = page([RunRecord.read(write_run(tmp_path / "run", 0, text=HOSTILE))], title=HOSTILE)
     assert re.findall(r"<script[^>]*>", text) == ['<script type="application/json" id="data">', "<script>", "<script>"]
