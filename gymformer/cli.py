@@ -44,6 +44,8 @@ examples:
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
   gymformer eval LogicPuzzle-v0 --compare expert random   on the same seeds
   gymformer play runs/CartPole-v1/... --gif it.gif  watch it
+  gymformer report runs/CartPole-v1                 one page about all of them
+  gymformer watch runs                              the same while they learn
   gymformer play configs/blackjack.yaml             a language model behind HTTP plays
 """
 GIF_FPS = 25  # frames a second; more only make the file larger
@@ -520,6 +522,34 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
+def report(args: list[str]) -> int:
+    """write one HTML page about training runs, side by side"""
+    options = _parse("report", args)
+    from gymformer.monitoring.report import save_report
+
+    _require_runs("report", options.paths)
+    path = save_report(options.paths, options.output, title=options.title, threshold=options.threshold)
+    print(f"written to {path}; any browser opens it")
+    return 0
+
+
+def watch(args: list[str]) -> int:
+    """show training runs in a browser while they learn"""
+    options = _parse("watch", args)
+    from gymformer.monitoring.watch import watch
+
+    _require_runs("watch", options.paths)
+    with watch(options.paths, options.port, options.threshold) as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"open http://127.0.0.1:{server.server_port} (Ctrl-C ends)", flush=True)
+        server.serve_forever()
+    return 0
+
+
+def _require_runs(command: str, paths: tuple[Path, ...]) -> None:
+    if not paths:
+        raise UsageError(f"no run was given; say gymformer {command} runs/CartPole-v1, or one or more runs' folders")
+
+
 def demo(args: list[str]) -> int:
     """train CartPole, a model that thinks, and one that is tuned by preferences"""
     options = _parse("demo", args)
@@ -528,7 +558,8 @@ def demo(args: list[str]) -> int:
     return 0 if run_demo([*QUICK, *FULL] if options.full else QUICK, options.save_path, options.seed) else 1
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "reward": reward, "eval": evaluate, "play": play, "envs": envs,
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "reward": reward, "eval": evaluate, "play": play, "report": report,
+                                                   "watch": watch, "envs": envs,
                                                    "demo": demo}  # fmt: skip
 
 

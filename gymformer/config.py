@@ -250,6 +250,39 @@ class PlayOptions:
 
 
 @dataclass(frozen=True)
+class ReportOptions:
+    """Writes one HTML page about training runs, side by side: curves, what they say in numbers, tasks, difficulty, reward components,
+    safety, sample episodes, configurations and versions. It needs nothing from outside, so it can be sent to others.
+
+    examples:
+      gymformer report runs/CartPole-v1/20260101-120000-seed0
+      gymformer report runs/CoTEnv-v0 --output cot.html --title "With and without a penalty"
+    """
+
+    # folders of training runs, or folders that hold some
+    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
+    output: Path = Path("report.html")  # the file to write
+    title: str = ""  # None given: the environments' names
+    threshold: float | None = None  # the return whose time is measured. None: 90% of the way that the runs have come
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Shows training runs in a browser while they learn: the page of "gymformer report", which refreshes itself. Only this
+    machine can open it. Runs that begin below the folder meanwhile appear on it. Ctrl-C ends it, not the training.
+
+    examples:
+      gymformer watch runs
+      gymformer watch runs/CartPole-v1/20260101-120000-seed0 --port 8080
+    """
+
+    # folders of training runs, or folders that hold some
+    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
+    port: Annotated[int, Field(ge=0, le=65535)] = 8642  # 0: any that is free
+    threshold: float | None = None  # the return whose time is measured. None: 90% of the way that the runs have come
+
+
+@dataclass(frozen=True)
 class EnvsOptions:
     """Lists the registered environments: spaces, reward threshold, preset, and whether gymformer can train in them.
 
@@ -434,9 +467,8 @@ class RewardOptions:
     run: OmitArgPrefixes[RewardRunOptions] = field(default_factory=RewardRunOptions)
 
 
-OPTIONS = {"train": TrainOptions, "train gsm8k": GSM8KOptions,
-           "reward": RewardOptions, "eval": EvalOptions, "play": PlayOptions, "envs": EnvsOptions,
-           "demo": DemoOptions}  # fmt: skip
+OPTIONS = {"train": TrainOptions, "train gsm8k": GSM8KOptions, "reward": RewardOptions, "eval": EvalOptions, "play": PlayOptions,
+           "report": ReportOptions, "watch": WatchOptions, "envs": EnvsOptions, "demo": DemoOptions}  # fmt: skip
 
 # Two ways to say one thing: whoever chooses one of them has also decided against the other of a lower layer.
 ALTERNATIVES = (("max_episodes", "total_timesteps"), ("update_interval", "rollout_steps"))

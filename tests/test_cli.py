@@ -349,6 +349,22 @@ def test_every_command_explains_itself(command, capsys):
     assert f"usage: gymformer {command}" in capsys.readouterr().out
 
 
+def test_a_report_is_written_and_a_watch_says_its_address(run_folder, tmp_path, monkeypatch, capsys):
+    page = tmp_path / "it.html"
+    assert main(["report", str(run_folder), str(run_folder.parent), "--output", str(page), "--title", "Mine"]) == 0
+    assert capsys.readouterr().out == f"written to {page}; any browser opens it\n"
+    assert "<h1>Mine</h1>" in page.read_text(encoding="utf-8")
+
+    def stopped_at_once(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("socketserver.BaseServer.serve_forever", stopped_at_once)
+    assert main(["watch", str(run_folder), "--port", "0"]) == 0
+    assert re.fullmatch(r"open http://127\.0\.0\.1:\d+ \(Ctrl-C ends\)\n", capsys.readouterr().out)
+    assert "holds no run" in error_of(capsys, "report", str(tmp_path / "none"))
+    assert "no run was given; say gymformer watch runs" in error_of(capsys, "watch")
+
+
 def test_help_and_version_import_nothing_heavier_than_gymnasium():
     program = ("import sys; from gymformer.cli import main; main(['--help']); main(['--version']); main(['eval', '--help']); "
                "print(sorted({'torch', 'matplotlib', 'transformers'} & set(sys.modules)))")  # fmt: skip

@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["Chart", "plot_evaluation", "plot_training", "running_mean"]
+from gymformer.monitoring.learning_curve import running_mean
+
+__all__ = ["Chart", "plot_evaluation", "plot_training"]
 
 INK, RETURNS, MEAN = "#333333", "#9db7d5", "#1f5fa8"
 PLAYERS = (MEAN, "#c8641e", "#3c8d5a", "#8a5fb0", "#a23b4a", "#5b6770")
@@ -26,14 +28,6 @@ class Chart(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=100)
         return buffer.getvalue()
-
-
-def running_mean(values: Sequence[float], window: int = 100) -> np.ndarray:
-    """(N,) the mean of the last `window` values (fewer at the start)."""
-    sums = np.cumsum(np.concatenate([[0.0], np.asarray(values, np.float64)]))
-    stop = np.arange(1, len(sums))
-    start = np.maximum(stop - window, 0)
-    return (sums[stop] - sums[start]) / (stop - start)
 
 
 def plot_training(returns: Sequence[float], metrics: Sequence[dict[str, Any]], title: str = "", window: int = 100) -> Chart:

@@ -278,7 +278,7 @@ def train_agent(
         run = Run(
             settings=settings, envs=envs, learner=learner, agent=agent,
             transforms=list(transforms), actions=_generator(own_seed, "actions", device), show=show,
-            tracker=make_tracker(tracker if ranks.is_first else None), ranks=ranks,
+            tracker=make_tracker(tracker if ranks.is_first else None), ranks=ranks, reference=frozen,
             reward_normalizer=normalizer, max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
             curriculum=curriculum, evaluate=lambda trained: evaluate(
                 trained, env_name, episodes=eval_episodes, env_kwargs=env_kwargs, seed=derive_seed(seed, "evaluation"),
