@@ -44,7 +44,7 @@ class DialogueEnv(TextEnv):
         for the partner's first words; then come the partner's replies, a line each.
     Reward: 0.6 (`GOAL`) times what a turn adds to the goal's success; at the end 0.4 (`MANNERS`) times success times the share of
         elements shown, so that manners without progress earn nothing; and 0.2 (`FEEDBACK`) times the rating that a person gives to
-        the dialogue, if there is one. Each turn's terms "goal", "elements" and "feedback" are in info["reward_terms"].
+        the dialogue, if there is one. What "goal", "elements" and "feedback" have paid so far is in info["reward_terms"].
         Without ratings the best return is 1.
     Episode end: `terminated` when the partner has done (a deal or no patience, the last question or claim), or after `max_turns`
         turns: what was not reached by then is not reached.
@@ -132,11 +132,12 @@ class DialogueEnv(TextEnv):
         while is_held_out(f"{self._briefing}\n{self._line()}") != (self.split == "test"):
             self._draw(choices, wanted)
         self._shown = {element: [] for element in self.required}
-        self.reward_terms, self._over, self._unfaithful = {}, False, 0
+        self.reward_terms = {"goal": 0.0, "elements": 0.0} | ({} if self.feedback is None else {"feedback": 0.0})
+        self._over, self._unfaithful = False, 0
         return f"{self._briefing}\nPartner: {self._said([])}"
 
     def answer(self, turn: str) -> tuple[str, float, bool]:
-        heard, partner, before = Heard(turn), self._partner, self._partner.success
+        heard, partner, before, paid = Heard(turn), self._partner, self._partner.success, sum(self.reward_terms.values())
         for element, is_shown in shown(heard, partner, self._person, self._feeling).items():
             if element in self._shown:
                 self._shown[element].append(is_shown)
@@ -144,12 +145,10 @@ class DialogueEnv(TextEnv):
         self._over = partner.over or self.turn >= self.max_turns
         self._feel(before)
         reply = self._said([*self._past(), ("user", turn)])
-        self.reward_terms = {"goal": GOAL * (partner.success - before), "elements": 0.0}
-        if self.feedback is not None:
-            self.reward_terms["feedback"] = 0.0
+        self.reward_terms["goal"] = GOAL * partner.success
         if self._over:
             self._end([*self._past(), ("user", turn), ("assistant", reply)])
-        return reply, sum(self.reward_terms.values()), self._over
+        return reply, sum(self.reward_terms.values()) - paid, self._over
 
     def facts(self) -> dict[str, Any]:
         told = {"task": self.task, "difficulty": self.difficulty, "success": float(self._partner.success),

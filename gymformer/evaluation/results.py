@@ -121,7 +121,7 @@ class EvaluationResults:
     @property
     def progression(self) -> dict[str, list[float]]:
         """From episode to episode: the mean success and reward so far, and the difficulty; what is not known is left out."""
-        from gymformer.monitoring.curves import running_mean
+        from gymformer.monitoring.learning_curve import running_mean
 
         known = {name: [float(getattr(record, name)) for record in self.records]
                  for name in ("success", "reward", "difficulty") if not self._untold(name)}  # fmt: skip

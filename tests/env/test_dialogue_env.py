@@ -221,8 +221,8 @@ def play(env, player, episodes: int, **options):
         total, over = 0.0, False
         while not over:
             observation, reward, terminated, truncated, info = env.step(player(observation))
-            assert reward == pytest.approx(sum(info["reward_terms"].values()))
             total, over = total + reward, terminated or truncated
+            assert total == pytest.approx(sum(info["reward_terms"].values()))
         assert total == pytest.approx(info["success"] * (0.6 + 0.4 * info["elements"]))
         told.append((total, info["success"], info["elements"]))
     return np.array(told)
@@ -329,7 +329,8 @@ def test_an_episode_is_told_from_its_opening_to_what_was_shown():
         and shows == "Show: politeness, feeling."
     )
     assert re.fullmatch(r"Partner: I am \w+\. The \w+ is \w+\. I offer \d+\.", first)
-    assert info == {"turn": 0, "task": "negotiation", "difficulty": 0.0, "success": 0.0, "elements": 0.0, "reward_terms": {}}
+    assert info == {"turn": 0, "task": "negotiation", "difficulty": 0.0, "success": 0.0, "elements": 0.0,
+                    "reward_terms": {"goal": 0.0, "elements": 0.0}}  # fmt: skip
     _, reward, terminated, _, info = env.step("I see you are sad. I say 72, please.")
     assert (reward, terminated, info["elements"], info["reward_terms"]) == (0.0, False, 1.0, {"goal": 0.0, "elements": 0.0})
     env._feeling = None
@@ -412,7 +413,7 @@ def test_a_person_rates_the_whole_dialogue_at_its_end():
     *_, info = env.step("9")
     assert info["reward_terms"]["feedback"] == 0.0 and not seen
     _, reward, *_, info = env.step("I do not know")
-    assert info["reward_terms"] == pytest.approx({"goal": 0.3, "elements": 0.4, "feedback": -0.1}) and reward == pytest.approx(
+    assert info["reward_terms"] == pytest.approx({"goal": 0.6, "elements": 0.4, "feedback": -0.1}) and reward == pytest.approx(
         0.6
     )
     [text] = seen
