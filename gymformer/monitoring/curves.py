@@ -1,14 +1,14 @@
 """Learning curves drawn from the metrics of a run."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["Chart", "plot_training", "running_mean"]
+__all__ = ["Chart", "plot_progress", "plot_training", "running_mean"]
 
 INK, RETURNS, MEAN = "#333333", "#9db7d5", "#1f5fa8"
 STATISTICS = ("explained_variance", "entropy", "approx_kl", "clip_fraction")
@@ -58,6 +58,20 @@ def plot_training(returns: Sequence[float], metrics: Sequence[dict[str, Any]], t
         )
         axes.set(title=name.replace("_", " "), xlabel="timesteps")
         axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+        _plain_frame(axes)
+    return chart
+
+
+def plot_progress(tasks: Mapping[str, Sequence[tuple[int, float, float]]]) -> Chart:
+    """Of each task (episodes, difficulty, success), by rollouts: the difficulty above, the success below."""
+    chart = Chart(figsize=(9, 5.2), layout="constrained")
+    for row, (what, column) in enumerate((("difficulty", 1), ("success", 2))):
+        axes = chart.add_subplot(2, 1, row + 1)
+        for task, points in tasks.items():
+            axes.plot([p[0] for p in points], [p[column] for p in points], marker=".", linewidth=1, label=task)
+        axes.set(ylabel=what, ylim=(-0.03, 1.03), xlabel="episodes of the task" if row else "")
+        if not row and len(tasks) > 1:
+            axes.legend(frameon=False)
         _plain_frame(axes)
     return chart
 

@@ -36,6 +36,9 @@ class Segment:
     episode_return: float | None = None  # sum of the whole episode's rewards, where it ended here
     episode_length: int | None = None  # decisions of the whole episode, where it ended here
     info: dict[str, Any] = field(default_factory=dict)  # the environment's last info, where the episode ended here
+    options: dict[str, Any] = field(
+        default_factory=dict
+    )  # what its reset was asked for (a curriculum), where the episode ended here
     replayed: bool = False  # from a file or paid anew: an update checks all its log_probs, not the first minibatch's alone
 
     def __len__(self) -> int:
