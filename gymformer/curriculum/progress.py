@@ -17,7 +17,7 @@ class Point(NamedTuple):
     """A task after a rollout."""
 
     episodes: int  # of the task so far
-    count: int  # of them in this rollout
+    newest: int  # of them in this rollout
     success: float  # their mean, from 0 to 1
     difficulty: float  # from 0 to 1, after it
 
@@ -46,7 +46,7 @@ class Progress:
         if len(points) < 2:
             return 0.0
         x = np.array([p.episodes for p in points], float)
-        y, weights = np.array([getattr(p, what) for p in points]), np.array([p.count for p in points], float)
+        y, weights = np.array([getattr(p, what) for p in points]), np.array([p.newest for p in points], float)
         x -= np.average(x, weights=weights)
         return float(100 * (weights * x * y).sum() / (weights * x * x).sum())
 
@@ -56,7 +56,7 @@ class Progress:
         difficulty and success both changed by less than 0.02 in 100 episodes; else "rising" or "falling", as the sum of the two
         slopes is."""
         latest = self.latest()
-        success = float(np.average([p.success for p in latest], weights=[p.count for p in latest])) if latest else 0.0
+        success = float(np.average([p.success for p in latest], weights=[p.newest for p in latest])) if latest else 0.0
         difficulty = latest[-1].difficulty if latest else 0.0
         slopes = {what: self.slope(what) for what in ("difficulty", "success")}
         if self.episodes < ENOUGH:

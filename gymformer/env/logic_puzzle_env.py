@@ -76,7 +76,8 @@ class LogicPuzzleEnv(TextEnv):
         self.families: dict[str, DrawPuzzle] = {name: _family(name, templates) for name in families}
         if split not in ("train", "test"):
             raise ValueError(f'split={split!r} is not known; use "train" or "test"')
-        self.use_curriculum, self.split = use_curriculum, split
+        self.use_curriculum = use_curriculum
+        self.split: Literal["train", "test"] = split
         usual = 0.0 if use_curriculum else USUAL
         self.pace = Pace(usual if difficulty is None else _checked(difficulty))
         self._facts: dict[str, Any] = {}

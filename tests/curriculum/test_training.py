@@ -22,7 +22,7 @@ class Hill(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.asked = options
+        self.asked: dict[str, Any] = options or {}
         return self.start, {}
 
     def step(self, action):
@@ -47,6 +47,7 @@ def test_each_episode_is_observed_as_what_it_was_asked_for(tmp_path):
         (Hill, None, {"ppo_config": PPOConfig(update_epochs=1), "num_envs": 3}),
         (TokenHill, token_actor, {"algorithm": "rloo", "num_envs": 8}),
     ]
+    ends, told = list[Segment](), list[dict[str, Any]]()
     for env, actor, settings in each:
         curriculum, seen = CurriculumGenerator(tasks=["hill", "plain"]), list[Segment]()
         train_agent(env, actor, curriculum=curriculum, max_episodes=240, update_interval=16, seed=0, save_path=None, progress=False,
