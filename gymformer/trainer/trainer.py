@@ -132,7 +132,8 @@ def train_agent(
     GRPO has it in its loss (None: as its config says). An environment may declare both (`RLHFEnv` does), which holds
     where nothing else is said (kl_coef=0 only measures the divergence); `transforms` write penalties of your own. `progress`: None shows a
     bar where someone can see it, True always, False prints nothing.
-    `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
+    `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout, whose `Segment.options` tell what
+    was asked; `CurriculumGenerator` is one.
     `seed_globals` also seeds the global generators, for environments that ignore reset(seed=...), and restores them.
 
     `num_processes` processes, on this machine or wherever torchrun has started them (None: as many as it has), train one
