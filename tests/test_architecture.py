@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "lm": set(),
     "data": set(),
     "rewards": set(),
-    "curriculum": set(),
+    "curriculum": {"data", "monitoring"},  # tasks are made of data; monitoring shows how they went
     "safety": set(),
     "monitoring": set(),
     "env": {"rewards", "curriculum", "data"},

@@ -25,7 +25,7 @@ def run(script: str, *arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("script", ["classic.py", "language.py", "preferences.py", "algorithms.py"])
+@pytest.mark.parametrize("script", ["classic.py", "language.py", "preferences.py", "algorithms.py", "curriculum.py"])
 def test_the_readmes_tables_are_those_of_the_results(script):
     run(script, "tables", "--check")
 
@@ -286,3 +286,17 @@ def test_the_speed_of_an_algorithm_is_compared_with_the_same_of_trl(monkeypatch)
     text = tables.section("speed", {"settings": settings, "machine": MACHINE})
     assert "| TRL's GRPO | 4 | 4 to 5 | 1.55 (1.50 to 1.60) | 18 | 25% |" in text
     assert "| TRL's RLOO, reference | 1 | 1 to 1 |  | 4 | 25% |" in text
+
+
+def test_what_a_curriculum_is_worth_is_measured_and_told(contender, monkeypatch):
+    """One tiny run; its figures beside made-up ones of the other plans."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    curriculum = importlib.import_module("curriculum")
+    tiny = curriculum.SETTINGS | {"tokens": 200, "update_interval": 8, "problems": 2, "longest": 24, "difficulties": [1.0]}
+    run = contender("cur_learning").learn(tiny | {"plan": "curriculum", "seed": 0})
+    assert run["tokens"] >= 200 and run["updates"][-1][2] in (0.0, 0.1, 0.2)
+    others = [run | {"plan": plan, "after": {"1.0": right}} for plan, right in (("uniform", 0.25), ("hard", 0.125))]
+    result = {"before": {"1.0": 0.0}, "runs": [run | {"after": {"1.0": 0.5}}, *others], "machine": MACHINE}
+    (target,) = curriculum.targets(result)
+    assert target.figure == 0.25 and target.met
+    assert "| 50.0% |" in curriculum.section(result) and "met: hard sums" in curriculum.section(result)

@@ -1,5 +1,7 @@
-"""What is asked next: difficulty that follows success."""
+"""What is asked next: tasks and difficulty that follow success."""
 
 from gymformer.curriculum.difficulty import Pace, success_of
+from gymformer.curriculum.generator import Asked, CurriculumGenerator
+from gymformer.curriculum.progress import Progress
 
-__all__ = ["Pace", "success_of"]
+__all__ = ["Asked", "CurriculumGenerator", "Pace", "Progress", "success_of"]

@@ -13,8 +13,8 @@ STEP = 0.1
 
 
 class Pace:
-    """A difficulty that follows success: after 10 episodes it rises by 0.1 if their mean success was at least 0.8, and falls by
-    0.1 if it was below 0.5, within 0 and 1; then 10 new episodes are waited for."""
+    """A difficulty that follows success: after 10 episodes (or more that ended together) it rises by 0.1 if their mean success was
+    at least 0.8, and falls by 0.1 if it was below 0.5, within 0 and 1; then 10 new episodes are waited for."""
 
     def __init__(self, difficulty: float = 0.0):
         if not 0 <= difficulty <= 1:
@@ -22,13 +22,14 @@ class Pace:
         self.difficulty = float(difficulty)
         self.waiting: list[float] = []  # the successes since the last decision
 
-    def observe(self, success: float) -> None:
-        """An episode has ended; success lies between 0 and 1."""
-        if not 0 <= success <= 1:
-            raise ValueError(f"success={success}; it is a number from 0 (failed) to 1 (attained)")
-        self.waiting.append(float(success))
-        if len(self.waiting) == EPISODES:
-            mean = sum(self.waiting) / EPISODES
+    def observe(self, *successes: float) -> None:
+        """Episodes at this difficulty have ended; success lies between 0 and 1. Of many that ended together the mean decides, once."""
+        for success in successes:
+            if not 0 <= success <= 1:
+                raise ValueError(f"success={success}; it is a number from 0 (failed) to 1 (attained)")
+        self.waiting += map(float, successes)
+        if len(self.waiting) >= EPISODES:
+            mean = sum(self.waiting) / len(self.waiting)
             change = STEP if mean >= RAISE_AT else -STEP if mean < LOWER_BELOW else 0.0
             self.difficulty = round(min(max(self.difficulty + change, 0.0), 1.0), 6)
             self.waiting = []

@@ -12,6 +12,7 @@ from gymformer.env.making import for_language_model
 from gymformer.env.math_env import MATHEnv
 from gymformer.env.memory_buffer_env import MemoryBufferEnv
 from gymformer.env.meta_reasoning_env import MetaReasoningEnv
+from gymformer.env.mixture import Mixture
 from gymformer.env.rlhf_env import RLHFEnv, create_vectorized_envs
 from gymformer.env.solution_env import SolutionEnv
 from gymformer.env.summarization_env import SummarizationEnv
@@ -32,6 +33,7 @@ __all__ = [
     "MATHEnv",
     "MemoryBufferEnv",
     "MetaReasoningEnv",
+    "Mixture",
     "RLHFEnv",
     "SolutionEnv",
     "SummarizationEnv",

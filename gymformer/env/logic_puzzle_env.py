@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from gymformer.curriculum.difficulty import Pace
 from gymformer.data.puzzle_templates import PuzzleTemplates, load_puzzle_templates, templates_puzzle
-from gymformer.data.puzzles import Puzzle, Reading, read, read_puzzle, solution
+from gymformer.data.puzzles import DrawPuzzle, Puzzle, Reading, draw_of_split, read, read_puzzle, solution
 from gymformer.env.text_env import TextEnv
 
 __all__ = ["LogicPuzzleEnv", "logic_puzzle_expert", "logic_puzzle_guesser"]
@@ -21,8 +21,6 @@ RIGHT = 1.0  # reward for the right solution; a wrong one gets nothing, and both
 HINT_PRICE = 0.2
 MISTAKE_PRICE = 0.02  # of a turn that cannot be understood
 USUAL = 0.5  # the constant difficulty
-
-Draw = Callable[[np.random.Generator, float | None], tuple[Puzzle, str]]
 
 
 class LogicPuzzleEnv(TextEnv):
@@ -54,6 +52,8 @@ class LogicPuzzleEnv(TextEnv):
     families: "templates" needs nothing else; "propositional_logic", "knights_knaves", "zebra_puzzles" and "syllogism" come from
         reasoning-gym (the extra "tasks"). Each is drawn equally often.
     task_templates_path: a YAML file whose section `logic_puzzle` has `templates` and `variables` (`load_puzzle_templates`).
+    split: "train" or "test", a tenth of all puzzles, which are on that side by what they say (`draw_of_split`): what is drawn for
+        the one is never drawn for the other.
     """
 
     system_prompt = "Solve the puzzle. Say SOLVE and the answer, or QUERY and a name for a hint."
@@ -66,14 +66,18 @@ class LogicPuzzleEnv(TextEnv):
         families: Sequence[str] = ("templates",),
         task_templates_path: str | Path | None = None,
         difficulty: float | None = None,
+        split: Literal["train", "test"] = "train",
         render_mode: str | None = None,
     ):
         super().__init__(max_turns=max_steps, render_mode=render_mode)
         if isinstance(families, str) or not families:
             raise ValueError(f'families={families!r}; give a list of at least one, such as ["templates"]')
         templates = PuzzleTemplates() if task_templates_path is None else load_puzzle_templates(task_templates_path)
-        self.families: dict[str, Draw] = {name: _family(name, templates) for name in families}
+        self.families: dict[str, DrawPuzzle] = {name: _family(name, templates) for name in families}
+        if split not in ("train", "test"):
+            raise ValueError(f'split={split!r} is not known; use "train" or "test"')
         self.use_curriculum = use_curriculum
+        self.split: Literal["train", "test"] = split
         usual = 0.0 if use_curriculum else USUAL
         self.pace = Pace(usual if difficulty is None else _checked(difficulty))
         self._facts: dict[str, Any] = {}
@@ -90,7 +94,7 @@ class LogicPuzzleEnv(TextEnv):
                     raise ValueError(
                         f'options["family"] is {family!r}; this environment has {", ".join(self.families)} (families=...)'
                     )
-                puzzle, answer = self.families[family](self.np_random, difficulty)
+                puzzle, answer = draw_of_split(self.families[family], self.split, self.np_random, difficulty)
             case Puzzle() as puzzle:
                 family, answer = "given", solution(puzzle)
             case other:
@@ -153,7 +157,7 @@ def _checked(difficulty: Any) -> float:
     return float(difficulty)
 
 
-def _family(name: str, templates: PuzzleTemplates) -> Draw:
+def _family(name: str, templates: PuzzleTemplates) -> DrawPuzzle:
     if name == "templates":
         return partial(templates_puzzle, source=templates)
     from gymformer.data.riddle_puzzles import riddle_puzzles

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gymformer.monitoring.learning_curve import running_mean
 
-__all__ = ["Chart", "plot_evaluation", "plot_training"]
+__all__ = ["Chart", "plot_evaluation", "plot_progress", "plot_training"]
 
 INK, RETURNS, MEAN = "#333333", "#9db7d5", "#1f5fa8"
 PLAYERS = (MEAN, "#c8641e", "#3c8d5a", "#8a5fb0", "#a23b4a", "#5b6770")
@@ -86,6 +86,20 @@ def plot_evaluation(returns: Mapping[str, Sequence[float]], progression: Mapping
             axes.set_ylim(-0.03, 1.03)
         _plain_frame(axes)
     axes.set_xlabel("episode")
+    return chart
+
+
+def plot_progress(tasks: Mapping[str, Sequence[tuple[int, float, float]]]) -> Chart:
+    """Of each task (episodes, difficulty, success), by rollouts: the difficulty above, the success below."""
+    chart = Chart(figsize=(9, 5.2), layout="constrained")
+    for row, (what, column) in enumerate((("difficulty", 1), ("success", 2))):
+        axes = chart.add_subplot(2, 1, row + 1)
+        for task, points in tasks.items():
+            axes.plot([p[0] for p in points], [p[column] for p in points], marker=".", linewidth=1, label=task)
+        axes.set(ylabel=what, ylim=(-0.03, 1.03), xlabel="episodes of the task" if row else "")
+        if not row and len(tasks) > 1:
+            axes.legend(frameon=False)
+        _plain_frame(axes)
     return chart
 
 

@@ -40,6 +40,7 @@ class Segment:
     # T numbers for each name, of token rows only: "reward/NAME", what this term of the reward paid, and "safety/POLICY", the
     # violations, at each decision. Rewards and penalties hold them already.
     noted: dict[str, list[float]] | None = None
+    options: dict[str, Any] = field(default_factory=dict)  # what its reset was asked for, where the episode ended here
     replayed: bool = False  # from a file or paid anew: an update checks all its log_probs, not the first minibatch's alone
 
     def __len__(self) -> int:

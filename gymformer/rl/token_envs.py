@@ -93,7 +93,7 @@ class TokenEnvs:
         if self.in_order:
             options |= {TASK: self.first_task + group * self.task_step}
         observation, info = env.reset(seed=seed, options=options or None)
-        playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"),
+        playing = Playing(env, index, self.num_shown, info, self._options, has_masks=env.has_wrapper_attr("action_masks"),
                           group=group if self.group_size > 1 else None)  # fmt: skip
         playing.see(observation)
         if not playing.tokens:
@@ -148,6 +148,7 @@ class Playing:
     index: int  # of the environment
     num_shown: int  # it shows tokens below this
     info: dict[str, Any]
+    options: dict[str, Any]  # what the reset was asked for by whoever chooses: `TokenEnvs.options`
     has_masks: bool = False  # the environment has a method action_masks()
     group: int | None = None  # of the episodes that share its task, where there are such
     tokens: list[int] = field(default_factory=list)  # the row that grows
@@ -270,7 +271,8 @@ class Playing:
             noted={name: [at.get(t, 0.0) for t in range(len(self.actions))] for name, at in self.noted.items()} or None,
         )  # fmt: skip
         if self.over:
-            segment.episode_return, segment.episode_length, segment.info = self.total, self.length, self.info
+            segment.episode_return, segment.episode_length = self.total, self.length
+            segment.info, segment.options = self.info, self.options
             if self.violations:
                 segment.info = self.info | {SAFETY: dict(self.violations)}
         self.rows, self.row, self.col, self.legal = [], [], [], []

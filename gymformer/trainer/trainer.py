@@ -135,7 +135,8 @@ def train_agent(
     GRPO has it in its loss (None: as its config says). An environment may declare both (`RLHFEnv` does), which holds
     where nothing else is said (kl_coef=0 only measures the divergence); `transforms` write penalties of your own. `progress`: None shows a
     bar where someone can see it, True always, False prints nothing.
-    `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
+    `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout, whose `Segment.options` tell what
+    was asked; `CurriculumGenerator` is one.
     `safety` watches over what is said in token environments and those of texts: it counts violations (log and infos), and by its
     mode charges for them (penalties), filters turns, or stops episodes. Evaluations are of the agent alone, without it.
     `seed_globals` also seeds the global generators, for environments that ignore reset(seed=...), and restores them.

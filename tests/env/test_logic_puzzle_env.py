@@ -286,6 +286,23 @@ def test_without_a_curriculum_it_is_constant():
     assert LogicPuzzleEnv(use_curriculum=False, difficulty=0.2).reset()[1]["difficulty"] == 0.2
 
 
+@pytest.mark.parametrize("difficulty", [0.0, 0.5])
+def test_what_is_tested_on_is_never_trained_on(difficulty):
+    """Also not in another order of the premises, or of "Wet or Cold". Answers stay balanced on both sides."""
+
+    def content(puzzle: Puzzle):
+        return frozenset("".join(sorted(premise.casefold())) for premise in puzzle.premises), puzzle.question
+
+    sides, answers = {}, {}
+    for split, count in (("train", 300), ("test", 60)):
+        env = LogicPuzzleEnv(split=split, difficulty=difficulty, use_curriculum=False)
+        drawn = [env.reset(seed=seed) for seed in range(count)]
+        sides[split] = {content(read_puzzle(text)) for text, _ in drawn}
+        answers[split] = [info["answer"] for _, info in drawn]
+    assert not sides["train"] & sides["test"] and len(sides["test"]) > 20
+    assert all(0.15 < answers["test"].count(answer) / 60 < 0.52 for answer in ("yes", "no", "unknown"))  # 3 deviations
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -297,6 +314,7 @@ def test_without_a_curriculum_it_is_constant():
         ({"families": "templates"}, {}, "give a list"),
         ({"families": ["sudoku"]}, {}, "there are templates, propositional_logic"),
         ({"max_steps": 0}, {}, "at least 1"),
+        ({"split": "dev"}, {}, 'use "train" or "test"'),
     ],
 )
 def test_arguments_and_options_that_are_none_are_refused(arguments, options, message):
