@@ -1,7 +1,7 @@
 """From what a user names to the environment that a language model with a given tokenizer plays."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 from gymnasium.vector import VectorEnv
 
 from gymformer.env.lines_to_tokens import LinesToTokens
+from gymformer.env.phrases_to_tokens import PhrasesToTokens
 from gymformer.env.text_env import is_text_env, writes_lines
 from gymformer.env.text_to_tokens import MAX_TURN_TOKENS, TextToTokens
 from gymformer.env.to_text import ToText, has_words
@@ -31,6 +32,7 @@ def for_language_model(
     *,
     max_turn_tokens: int | None = None,
     context: int | None = None,
+    phrases: Sequence[str] | None = None,
 ) -> tuple[Source, dict[str, Any]]:
     """The environment, and the arguments to make it with, as an actor with this tokenizer plays it.
 
@@ -39,7 +41,8 @@ def for_language_model(
     was loaded. An environment from texts to texts becomes one of tokens (`TextToTokens` with `context` and `max_turn_tokens`;
     None: 128, or a quarter of a context that is small, so that it holds several turns; or, where its actions are the lines of
     one message, `LinesToTokens` with lines of so many tokens), and any other whose actions can be read from words becomes one of
-    texts first (`ToText`). What is left is passed on unchanged. To
+    texts first (`ToText`). An actor that chooses among `phrases` plays one of texts by saying these (`PhrasesToTokens`), and any
+    other with as many actions by their names. What is left is passed on unchanged. To
     see which it is, an id or a callable is made once.
 
     The arguments returned may hold the tokenizer: what is written to a file is what the user gave.
@@ -50,7 +53,7 @@ def for_language_model(
     if isinstance(env, VectorEnv):
         return env, arguments
     if isinstance(env, gym.Env):
-        return (_in_tokens(env, tokenizer, max_turn_tokens, context) if _is_put_into_tokens(env) else env), arguments
+        return (_in_tokens(env, tokenizer, max_turn_tokens, context, phrases) if _is_put_into_tokens(env) else env), arguments
     maker, registered = _maker(_spec(env)) if isinstance(env, str) else (env, {})
     if maker is None:  # a vector version alone
         return env, arguments
@@ -65,7 +68,7 @@ def for_language_model(
     if not wraps:
         return env, arguments
     name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
-    return TurnsAsTokens(env, tokenizer, max_turn_tokens, context, name), arguments
+    return TurnsAsTokens(env, tokenizer, max_turn_tokens, context, phrases, name), arguments
 
 
 def is_for_language(env: Source) -> bool:
@@ -92,20 +95,25 @@ class TurnsAsTokens:
     tokenizer: "PreTrainedTokenizerBase" = field(repr=False)
     max_turn_tokens: int
     context: int | None
+    phrases: Sequence[str] | None
     __name__: str
 
     def __call__(self, **arguments: Any) -> gym.Env:
-        return _in_tokens(_make(self.env, arguments), self.tokenizer, self.max_turn_tokens, self.context)
+        return _in_tokens(_make(self.env, arguments), self.tokenizer, self.max_turn_tokens, self.context, self.phrases)
 
 
 def _is_put_into_tokens(env: gym.Env) -> bool:
     return is_text_env(env) or (not is_token_env(env) and has_words(env))
 
 
-def _in_tokens(env: gym.Env, tokenizer: "PreTrainedTokenizerBase", max_turn_tokens: int, context: int | None) -> gym.Env:
+def _in_tokens(
+    env: gym.Env, tokenizer: "PreTrainedTokenizerBase", max_turn_tokens: int, context: int | None, phrases: Sequence[str] | None
+) -> gym.Env:
     """An environment of texts, or one that can be put into words, as one of tokens."""
     if not is_text_env(env):
-        env = ToText(env)
+        env = ToText(env, actions=None if phrases is None else [phrase.strip() for phrase in phrases])
+    if phrases is not None:
+        return PhrasesToTokens(env, tokenizer, phrases, context=context)
     if writes_lines(env):
         return LinesToTokens(env, tokenizer, max_line_tokens=max_turn_tokens)
     return TextToTokens(env, tokenizer, max_turn_tokens=max_turn_tokens, context=context)
