@@ -105,7 +105,7 @@ class PhraseActor(ActorNetwork):
         return torch.stack(scores, dim=-1) / self.lengths
 
     def session(self, count: int, critic: CriticNetwork | None = None) -> Session:
-        if not self.cached or not self.lm.is_cacheable:
+        if not self.cached or not self.lm._trunk.is_cacheable:
             return RecomputeSession(self, count, critic)
         head = critic if isinstance(critic, ValueHead) and critic.actor is self else None
         return PhraseSession(self, LMSession(self.lm, count, head))
