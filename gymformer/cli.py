@@ -41,7 +41,7 @@ examples:
   gymformer demo                                    a tour of three minutes
   gymformer envs lunar                              what can be trained in
   gymformer train CartPole-v1 --seed 0              train, save, evaluate
-  gymformer sweep configs/sweep.yaml --runs 8       the same with many settings, and which did best
+  gymformer sweep configs/sweeps/ppo.yaml --runs 8       the same with many settings, and which did best
   gymformer reward MODEL DATA OUTPUT --dry-run      what a reward model's training would take
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
   gymformer play runs/CartPole-v1/... --gif it.gif  watch it

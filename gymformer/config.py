@@ -185,8 +185,8 @@ class SweepOptions:
     not ended; more --runs add to those that are there. sweep.md there is the table that is printed, runs.jsonl what it was made of.
 
     examples:
-      gymformer sweep configs/sweep.yaml --runs 8
-      gymformer sweep configs/sweep.yaml --runs 16 --folder sweeps/cartpole
+      gymformer sweep configs/sweeps/ppo.yaml --runs 8
+      gymformer sweep configs/sweeps/ppo.yaml --runs 16 --folder sweeps/cartpole
     """
 
     # with method (grid, random), metric (name, goal), parameters (value, values, min and max, distribution) and command
