@@ -140,7 +140,9 @@ def sweep(args: list[str]) -> int:
             return 130
         reached = result.metrics[-1].get(described.metric) if result.metrics else None
         if reached is None:
-            raise UsageError(f"the runs have no metric {described.metric!r}; they have {', '.join(result.metrics[-1]) if result.metrics else 'none'}")
+            raise UsageError(
+                f"the runs have no metric {described.metric!r}; they have {', '.join(result.metrics[-1]) if result.metrics else 'none'}"
+            )
         ended[trial.number] = replace(trial, metric=float(reached), path=str(result.path))
         with record.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(ended[trial.number])) + "\n")
@@ -527,8 +529,8 @@ def demo(args: list[str]) -> int:
     return 0 if run_demo([*QUICK, *FULL] if options.full else QUICK, options.save_path, options.seed) else 1
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "sweep": sweep, "reward": reward, "eval": evaluate, "play": play, "envs": envs,
-                                                   "demo": demo}  # fmt: skip
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "sweep": sweep, "reward": reward, "eval": evaluate,
+                                                   "play": play, "envs": envs, "demo": demo}  # fmt: skip
 
 
 def _parse(command: str, args: list[str], options: type | None = None) -> Any:

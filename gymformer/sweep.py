@@ -18,7 +18,13 @@ __all__ = ["Sweep", "Trial", "read_sweep", "sweep_table"]
 
 KEYS = ("command", "description", "method", "metric", "name", "parameters", "program", "project", "entity", "run_cap")
 COMMAND = ["${env}", "gymformer", "train", "${args}"]
-OUR_WORDS = ("${env}", "${interpreter}", "${program}", "gymformer", "train")  # what may precede the arguments of `gymformer train`
+OUR_WORDS = (
+    "${env}",
+    "${interpreter}",
+    "${program}",
+    "gymformer",
+    "train",
+)  # what may precede the arguments of `gymformer train`
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,9 @@ def read_sweep(path: Path) -> Sweep:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, Mapping):
-            raise ValueError(f"a {type(content).__name__} was found, but keys with values are expected: method, metric, parameters")
+            raise ValueError(
+                f"a {type(content).__name__} was found, but keys with values are expected: method, metric, parameters"
+            )
         return _checked(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a YAML file: {error}") from error
@@ -107,7 +115,11 @@ def _checked(content: Mapping[str, Any]) -> Sweep:
         said = "W&B's server does that; here it is" if method == "bayes" else "it is"
         raise ValueError(f"method={method!r}; {said} grid or random")
     metric = content.get("metric")
-    if not isinstance(metric, Mapping) or not isinstance(metric.get("name"), str) or metric.get("goal") not in ("minimize", "maximize"):
+    if (
+        not isinstance(metric, Mapping)
+        or not isinstance(metric.get("name"), str)
+        or metric.get("goal") not in ("minimize", "maximize")
+    ):
         raise ValueError(f"metric={metric!r}; expected name and goal, such as {{name: running_reward, goal: maximize}}")
     parameters = content.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:
@@ -123,7 +135,9 @@ def _checked(content: Mapping[str, Any]) -> Sweep:
     command = [str(word) for word in content.get("command", COMMAND)]
     words = list(itertools.takewhile(lambda word: word in OUR_WORDS, command))
     if "train" not in words or "${args}" not in command:
-        raise ValueError(f"command={command}; only gymformer train is run: {COMMAND}, with arguments of your own before ${{args}}")
+        raise ValueError(
+            f"command={command}; only gymformer train is run: {COMMAND}, with arguments of your own before ${{args}}"
+        )
     rest = [word for word in command[len(words) :] if word != "${args}"]
     return Sweep(method, {str(name): dict(spec) for name, spec in parameters.items()}, metric["name"], metric["goal"], rest,
                  content.get("run_cap"))  # fmt: skip
@@ -137,7 +151,11 @@ def _values(spec: Mapping[str, Any]) -> list[Any]:
         if not isinstance(spec["values"], list) or not spec["values"]:
             raise ValueError("values must be a list that is not empty")
         return spec["values"]
-    if spec.get("distribution", "int_uniform") == "int_uniform" and isinstance(spec.get("min"), int) and isinstance(spec.get("max"), int):
+    if (
+        spec.get("distribution", "int_uniform") == "int_uniform"
+        and isinstance(spec.get("min"), int)
+        and isinstance(spec.get("max"), int)
+    ):
         return list(range(spec["min"], spec["max"] + 1))
     raise ValueError("a grid needs value, values, or whole numbers min and max; draw from a distribution with method: random")
 

@@ -25,7 +25,7 @@ import gymformer  # noqa: F401 - registers the games
 from gymformer.agents import LLMAgent, get_env_definition
 from gymformer.agents.answers import parse_answer
 from gymformer.env.chat import ChatFormat
-from gymformer.env.to_text import ToText, read_action
+from gymformer.env.to_text import ToText
 from models._tokenizer import train_tokenizer
 from models._training import TrainingRecord, batches, train
 
@@ -82,7 +82,10 @@ WORD_GAMES = (
 
 def in_words(game: Game) -> ToText:
     return ToText(
-        gym.make(game.id, disable_env_checker=True), names=game.names, actions=game.actions, format_observation=game.format_observation
+        gym.make(game.id, disable_env_checker=True),
+        names=game.names,
+        actions=game.actions,
+        format_observation=game.format_observation,
     )
 
 
@@ -205,7 +208,9 @@ class Served:
 
     @torch.no_grad()
     def ask(self, messages: Messages, schema: dict[str, Any], seed: int | None) -> str:
-        ids: Any = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        ids: Any = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
         wrote = self.model.generate(**ids, max_new_tokens=200, do_sample=True, temperature=TEMPERATURE)  # type: ignore[operator]
         return self.tokenizer.decode(wrote[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
 

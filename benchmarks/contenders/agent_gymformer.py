@@ -24,7 +24,8 @@ def speed(s: dict) -> dict:
             steps.append((sum(len(segment) for segment in segments), s["turns"] * len(segments), time.process_time()))
 
     train_agent(played, actor=actor, ppo_config=PPOConfig(update_epochs=s["epochs"]), max_episodes=s["episodes"] * (s["updates"] + 1),
-                update_interval=s["episodes"], num_envs=s["num_envs"], seed=s["seed"], save_path=None, progress=False, curriculum=Watch())  # fmt: skip
+                update_interval=s["episodes"], num_envs=s["num_envs"], seed=s["seed"], save_path=None, progress=False,
+                curriculum=Watch())  # fmt: skip
     # the first update warms up; an entry comes when an update is over
     seconds = steps[-1][2] - steps[0][2]
     return {"steps": sum(one[1] for one in steps[1:]), "tokens": sum(one[0] for one in steps[1:]), "seconds": seconds}

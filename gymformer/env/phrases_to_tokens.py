@@ -46,7 +46,9 @@ class PhrasesToTokens(gym.Wrapper[tuple[int, ...], int, str, str]):
             raise TypeError(f"PhrasesToTokens wraps an environment whose actions and observations are spaces.Text, but {env} takes "
                             f"{env.action_space} and gives {env.observation_space}; put ToText around it")  # fmt: skip
         if len(phrases) < 2 or len(set(phrases)) < len(phrases) or (window is not None and window < 0):
-            raise ValueError(f"phrases={list(phrases)}, window={window}; at least two phrases, all different, and no negative window")
+            raise ValueError(
+                f"phrases={list(phrases)}, window={window}; at least two phrases, all different, and no negative window"
+            )
         super().__init__(env)  # type: ignore[arg-type]  # its own annotation confuses inner and outer types
         self._texts = env
         if system_prompt is None and env.has_wrapper_attr("system_prompt"):

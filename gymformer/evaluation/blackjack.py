@@ -95,7 +95,9 @@ def blackjack_return(hit: Mapping[BlackjackState, float]) -> float:
         if hand.low > GOAL:
             return -1.0
         p = hit[_seen(hand, dealer)]
-        return p * sum(q * value(hand.with_card(card), dealer) for card, q in CARDS.items()) + (1 - p) * stick_return(hand.value, dealer)
+        return p * sum(q * value(hand.with_card(card), dealer) for card, q in CARDS.items()) + (1 - p) * stick_return(
+            hand.value, dealer
+        )
 
     return sum(p * value(hand, dealer) for (hand, dealer), p in _beginnings().items())
 
@@ -106,7 +108,10 @@ def blackjack_optimum() -> tuple[float, dict[BlackjackState, float]]:
     @cache
     def values(hand: Hand, dealer: int) -> tuple[float, float]:
         """Of sticking, and of hitting."""
-        drawn = sum(q * (max(values(after, dealer)) if (after := hand.with_card(card)).low <= GOAL else -1.0) for card, q in CARDS.items())
+        drawn = sum(
+            q * (max(values(after, dealer)) if (after := hand.with_card(card)).low <= GOAL else -1.0)
+            for card, q in CARDS.items()
+        )
         return stick_return(hand.value, dealer), drawn
 
     policy: dict[BlackjackState, float] = {}

@@ -110,7 +110,9 @@ class ValueHead(CriticNetwork):
 
     def values_of(self, hidden: Tensor) -> Tensor:
         """(N, D) -> (N,), in float32 whatever the trunk's type; what an actor reads beyond the state's own D numbers is left out."""
-        return nn.functional.linear(hidden[:, : self.head.in_features].float(), self.head.weight.float(), self.head.bias.float()).squeeze(-1)
+        return nn.functional.linear(
+            hidden[:, : self.head.in_features].float(), self.head.weight.float(), self.head.bias.float()
+        ).squeeze(-1)
 
     def forward(self, state: Tensor) -> Tensor:
         return self.evaluate(last_states(state))

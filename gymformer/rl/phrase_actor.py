@@ -36,7 +36,13 @@ class PhraseActor(ActorNetwork):
     reads_tokens = True
 
     def __init__(
-        self, lm: LMActorNetwork | str | Path | nn.Module, phrases: Sequence[str], *, per: Per = "token", temperature: float = 1.0, cached: bool = True
+        self,
+        lm: LMActorNetwork | str | Path | nn.Module,
+        phrases: Sequence[str],
+        *,
+        per: Per = "token",
+        temperature: float = 1.0,
+        cached: bool = True,
     ):
         super().__init__()
         if per not in ("token", "word", "phrase"):
@@ -44,12 +50,20 @@ class PhraseActor(ActorNetwork):
         self.lm = lm if isinstance(lm, LMActorNetwork) else LMActorNetwork(lm)
         self.phrases, self.per, self.cached = tuple(phrases), per, cached
         self.sampling = {"temperature": temperature}
-        self.ids = [self.lm.tokenizer.encode(phrase, add_special_tokens=False, split_special_tokens=True) for phrase in self.phrases]
+        self.ids = [
+            self.lm.tokenizer.encode(phrase, add_special_tokens=False, split_special_tokens=True) for phrase in self.phrases
+        ]
         if len(self.ids) < 2 or not all(self.ids) or len(set(map(tuple, self.ids))) < len(self.ids):
-            raise ValueError(f"phrases={list(self.phrases)} are the tokens {self.ids}; at least two are expected, all different and none empty")
+            raise ValueError(
+                f"phrases={list(self.phrases)} are the tokens {self.ids}; at least two are expected, all different and none empty"
+            )
         beyond = max(len(ids) for ids in self.ids) - 1  # tokens that are read after a state
         self.context = None if self.lm.context is None else self.lm.context - beyond
-        lengths = {"token": map(len, self.ids), "word": (len(phrase.split()) or 1 for phrase in self.phrases), "phrase": [1] * len(self.ids)}
+        lengths = {
+            "token": map(len, self.ids),
+            "word": (len(phrase.split()) or 1 for phrase in self.phrases),
+            "phrase": [1] * len(self.ids),
+        }
         self.lengths: Tensor
         self.register_buffer("lengths", torch.tensor(list(lengths[per]), dtype=torch.float32), persistent=False)
 
@@ -152,7 +166,9 @@ class PhraseSession(Session):
         log_probs = [torch.log_softmax(logits.float(), dim=-1)]
         for ids in self.actor.longer:
             for token in ids:
-                log_probs.append(torch.log_softmax(self.inner.extend([[token] if block else [] for block in blocks])[0].float(), dim=-1))
+                log_probs.append(
+                    torch.log_softmax(self.inner.extend([[token] if block else [] for block in blocks])[0].float(), dim=-1)
+                )
             for slot, length in enumerate(self.lengths):
                 self.inner.rewind(slot, length)
         return self.actor.scores(log_probs), values

@@ -49,7 +49,12 @@ def actor(per="token", cached=True, architecture="llama", **arguments) -> Phrase
 
 
 def envs(window=None, count=3) -> TokenEnvs:
-    made = [gym.wrappers.TimeLimit(PhrasesToTokens(ToText(Corridor(), actions=PHRASES, system_prompt=""), TOKENIZER, PHRASES, window=window), 6) for _ in range(count)]
+    made = [
+        gym.wrappers.TimeLimit(
+            PhrasesToTokens(ToText(Corridor(), actions=PHRASES, system_prompt=""), TOKENIZER, PHRASES, window=window), 6
+        )
+        for _ in range(count)
+    ]
     result = TokenEnvs(made)
     result.reset(0)
     return result
@@ -108,7 +113,9 @@ def test_it_learns_the_way_through_a_corridor():
 
 
 def test_train_agent_names_the_actions_by_the_phrases():
-    own = PhraseActor(LMActorNetwork(tiny_lm(len(TOKENIZER), context=512), tokenizer=TOKENIZER), ("left", "down", "right", "up"))
+    own = PhraseActor(
+        LMActorNetwork(tiny_lm(len(TOKENIZER), context=512), tokenizer=TOKENIZER), ("left", "down", "right", "up")
+    )
     result = train_agent("FrozenLake-v1", actor=own, env_kwargs={"is_slippery": False}, max_episodes=2, update_interval=2, save_path=None,
                          seed=0, progress=False, max_timesteps=3)  # fmt: skip
     assert len(result) == 2 and result.agent.action_space == gym.spaces.Discrete(4)
