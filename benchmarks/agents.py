@@ -16,11 +16,12 @@ import tables
 from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, ask, in_turn, machine, results_in, side_by_side, write
 
 SEEDS = 3
-PPO = {"lr_actor": 1e-3, "lr_critic": 1e-2, "minibatch_size": -1, "update_epochs": 4, "lr_schedule": "linear"}
+PPO = {"lr_actor": 1e-3, "lr_critic": 1e-2, "minibatch_size": -1, "update_epochs": 4, "lr_schedule": "linear",
+       "entropy_schedule": "linear"}  # fmt: skip
 TASKS: dict[str, dict[str, Any]] = {
-    "blackjack": {"episodes": 163_840, "update_interval": 2048, "num_envs": 1024, "every": 8,
-                  "config": PPO | {"entropy_coef": 0.1, "entropy_schedule": "linear"}},
-    "lake": {"episodes": 10_240, "update_interval": 512, "num_envs": 512, "every": 2, "config": PPO | {"gamma": 0.95, "entropy_coef": 0.01}},
+    "blackjack": {"episodes": 122_880, "update_interval": 2048, "num_envs": 1024, "every": 5, "config": PPO | {"entropy_coef": 0.15}},
+    "lake": {"episodes": 5120, "update_interval": 128, "num_envs": 128, "every": 5,
+             "config": PPO | {"entropy_coef": 0.02, "gamma": 0.95, "lam": 0.95}},
 }  # fmt: skip
 ROUNDS = 3
 CONTENDERS = {  # the peer plays fewer episodes, for the time it takes; both are measured a step

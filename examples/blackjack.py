@@ -2,7 +2,7 @@
 
 python examples/blackjack.py [--episodes 122880] [--seed 0] [--agent]
 
-It is told "player sum: 14, dealer card: 10, usable ace: 0" and says "stick" or "hit". With --agent it plays in a loop of one's own,
+It is told "Your sum is 14, the dealer shows 10." and says "stick" or "hit". With --agent it plays in a loop of one's own,
 as `Agent`, hand after hand and without an end: the same learning, at the pace of one table.
 """
 
@@ -18,11 +18,11 @@ from gymformer.evaluation.blackjack import BlackjackState, blackjack_optimum, bl
 from gymformer.rl.networks import last_states
 
 MODEL, PHRASES = "models/player", ("stick", "hit")
-LEARNING = {"lr_actor": 1e-3, "lr_critic": 1e-2, "minibatch_size": -1, "update_epochs": 4, "entropy_coef": 0.1}
+LEARNING = {"lr_actor": 1e-3, "lr_critic": 1e-2, "minibatch_size": -1, "update_epochs": 4, "entropy_coef": 0.15}
 
 
 def in_words(hand) -> str:
-    return f"player sum: {hand[0]}, dealer card: {hand[1]}, usable ace: {int(hand[2])}"
+    return f"Your sum is {hand[0]}, the dealer shows {hand[1]}." + (" You have a usable ace." if hand[2] else "")
 
 
 def chances_to_hit(actor: PhraseActor) -> dict[BlackjackState, float]:

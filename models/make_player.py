@@ -37,7 +37,8 @@ NO_PROMPT, SHORT_PROMPT = 0.3, 0.3  # share of the dialogues in words without a 
 MOST_EXCHANGES, LONGEST_HISTORY = 6, 10  # of a dialogue in words; of the player over HTTP
 LATEST_START = 12  # steps that are played before a transcript begins, at most
 TEMPERATURE = 0.8  # at which the configurations that come along sample
-PROMPT_COPIES = 12  # of each system prompt that the tokenizer learns its merges from
+READ_FOR_MERGES = 3000  # dialogues that the tokenizer learns its merges from
+PROMPT_COPIES = 12  # of each system prompt among them
 
 Messages = list[dict[str, str]]
 LLM_GAMES = ("BlackjackLLM-v1", "FrozenLakeLLM-v1", "TaxiLLM-v3", "CartPoleLLM-v1", "LunarLanderLLM-v2", "MiniGridEmptyLLM-v0")
@@ -296,7 +297,7 @@ def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel
 def make(seed: int, steps: int = STEPS, log: Callable[[str], None] = print
          ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, TrainingRecord]:  # fmt: skip
     """The trained model, its tokenizer, and what training took."""
-    tokenizer = make_tokenizer(seed)
+    tokenizer = make_tokenizer(seed, min(READ_FOR_MERGES, 30 * steps))
     model = make_model(seed, tokenizer)
     transcripts = Transcripts(np.random.default_rng([seed, 1]))
 

@@ -35,7 +35,9 @@ def written(tmp_path: Path, content: object) -> Path:
 def test_parameters_are_drawn_as_their_distributions_say(tmp_path):
     sweep = read_sweep(written(tmp_path, RANDOM))
     drawn = [trial.parameters for trial in sweep.trials(200, seed=0)]
-    assert all(1e-4 <= p["a"] <= 1e-2 and 0.5 <= p["c"] <= 1 and 1 <= p["f"] <= math.e and p["d"] == "y" and p["g"] == 7 for p in drawn)
+    assert all(
+        1e-4 <= p["a"] <= 1e-2 and 0.5 <= p["c"] <= 1 and 1 <= p["f"] <= math.e and p["d"] == "y" and p["g"] == 7 for p in drawn
+    )
     assert {p["b"] for p in drawn} == {2, 3, 4, 5} and {p["e"] for p in drawn} == {0, 25, 50, 75, 100}
     assert 60 < sum(p["a"] < 1e-3 for p in drawn) < 140, "uniform in the logarithm: half are in the lower decade"
     assert [t.parameters for t in sweep.trials(3, seed=0)] == drawn[:3] != [t.parameters for t in sweep.trials(3, seed=1)]

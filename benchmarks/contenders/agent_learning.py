@@ -46,6 +46,10 @@ def below_the_optimum(task: Task, actor: PhraseActor) -> dict[str, float]:
     return {"greedy": blackjack_return(greedy) - optimum, "sampled": blackjack_return(hit) - optimum}
 
 
+def a_hand(hand: tuple[int, int, int]) -> str:
+    return f"Your sum is {hand[0]}, the dealer shows {hand[1]}." + (" You have a usable ace." if hand[2] else "")
+
+
 def success(task: Task, actor: PhraseActor) -> dict[str, float]:
     """Share of episodes that reach the goal. The game leaves nothing to chance: the greedy player's one episode is all there are."""
     env = task.tokens(actor)
@@ -56,7 +60,7 @@ def success(task: Task, actor: PhraseActor) -> dict[str, float]:
 
 TASKS = {
     "blackjack": Task(lambda: gym.make("Blackjack-v1", disable_env_checker=True), ("stick", "hit"),
-                      {"names": ("player sum", "dealer card", "usable ace")}, below_the_optimum),
+                      {"format_observation": a_hand}, below_the_optimum),
     "lake": Task(lambda: gym.make("FrozenLake-v1", is_slippery=False, disable_env_checker=True), ("left", "down", "right", "up"),
                  {"format_observation": lambda cell: f"row: {cell // 4}, column: {cell % 4}"}, success),
 }  # fmt: skip

@@ -195,7 +195,7 @@ class PPO(Algorithm):
         if not warming_up:
             loss = loss - objective
         if self.config.entropy_coef and not warming_up:
-            loss = loss - self.config.entropy_coef * remaining(self.progress, self.config.entropy_schedule) * entropy
+            loss = loss - self.entropy_coef * entropy
         with torch.no_grad():
             change = log_ratio.exp() - 1
             approx_kl = (change - log_ratio).mean()  # k3, joschu.net/blog/kl-approx.html
@@ -211,6 +211,11 @@ class PPO(Algorithm):
     def eps_clip(self) -> float:
         """ε as of now."""
         return self.config.eps_clip * (1 - self.progress if self.config.clip_schedule == "linear" else 1)
+
+    @property
+    def entropy_coef(self) -> float:
+        """The weight of the entropy bonus as of now."""
+        return self.config.entropy_coef * remaining(self.progress, self.config.entropy_schedule)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"actor": self.actor, "critic": self.critic}

@@ -143,7 +143,9 @@ def test_it_chooses_among_phrases_with_the_probabilities_that_it_stores():
     own.terminate_episode(train=False)
     ((segment, _),) = own._buffer
     assert len(segment) == 6 and own.unreadable == 0 and set(segment.info["turns"]) <= {"a", "zoo"}
-    assert len(segment.rows) == 5 and text_of(segment.rows[-1]).count("Observed") == 2  # one exchange, and the newest observation
+    assert (
+        len(segment.rows) == 5 and text_of(segment.rows[-1]).count("Observed") == 2
+    )  # one exchange, and the newest observation
     states = States.of([segment])[decision_index([segment])]
     with torch.no_grad():
         log_probs, _ = own.actor.policy.log_probs_and_entropy(own.actor.evaluate(states), torch.from_numpy(segment.actions),
@@ -155,16 +157,15 @@ def test_it_chooses_among_phrases_with_the_probabilities_that_it_stores():
         agent().act(1, action_mask=[True, False])
 
 
-def test_it_learns_which_phrase_pays_where():
-    """"a" is paid where 1 is observed, "z" where 2 is: by chance half of the time. It remembers no exchange."""
-    own = agent(phrases=["a", "z"], window=0, learn={"batch_size": 64, "lr_actor": 1e-2, "minibatch_size": -1, "update_epochs": 4})
+def test_it_learns_which_phrase_pays():
+    """At first each of two is said about half of the time. It remembers no exchange."""
+    own = agent(phrases=["a", "z"], window=0, learn={"batch_size": 32, "lr_actor": 1e-2, "minibatch_size": -1})
     paid = []
-    for episode in range(16 * 64):
-        seen = 1 + episode % 2
-        paid.append(float(own.act(seen) == seen - 1))
+    for _ in range(8 * 32):
+        paid.append(float(own.act("nothing")))
         own.assign_reward(paid[-1])
         own.terminate_episode()
-    assert np.mean(paid[:64]) < 0.75 and np.mean(paid[-64:]) > 0.95
+    assert np.mean(paid[:32]) < 0.85 and np.mean(paid[-64:]) > 0.95
 
 
 def test_every_statistic_of_its_log_is_explained():

@@ -14,10 +14,14 @@ from gymformer.evaluation.blackjack import (
     dealer_scores,
 )
 
+HANDS = 8000
+
 
 def test_what_can_be_counted_by_hand():
     """A dealer with a hard 16 ends at 17 … 21 with one card each and busts with 6 to 10: 8 of 13. A soft 17 stands. Two aces are 12."""
-    assert dealer_scores(Hand(16, False)) == pytest.approx({17: 1 / 13, 18: 1 / 13, 19: 1 / 13, 20: 1 / 13, 21: 1 / 13, 0: 8 / 13})
+    assert dealer_scores(Hand(16, False)) == pytest.approx(
+        {17: 1 / 13, 18: 1 / 13, 19: 1 / 13, 20: 1 / 13, 21: 1 / 13, 0: 8 / 13}
+    )
     assert dealer_scores(Hand(7, True)) == {17: 1.0} and Hand(2, True).value == 12 and not Hand(12, True).usable_ace
     states = blackjack_states()
     assert len(states) == 280 and {s.player_sum for s in states if s.usable_ace} == set(range(12, 22))
@@ -36,16 +40,16 @@ def test_the_optimum_is_the_one_of_the_books():
 
 
 def test_it_is_what_the_environment_pays():
-    """20,000 hands of a policy that hits below 17 and at times above: four standard errors are 0.027."""
+    """8,000 hands of a policy that hits below 17 and at times above: four standard errors are 0.043."""
     hit = {state: float(state.player_sum < 17) if not state.usable_ace else 0.5 for state in blackjack_states()}
     env, rng, paid, met = gym.make("Blackjack-v1"), np.random.default_rng(0), [], 0
     hand, _ = env.reset(seed=0)
-    for _ in range(20_000):
+    for _ in range(HANDS):
         hand, _ = env.reset()
         over = False
         while not over:
             met += 1
             hand, reward, over, _, _ = env.step(int(rng.random() < hit[BlackjackState(*map(int, hand))]))
         paid.append(reward)
-    assert np.mean(paid) == pytest.approx(blackjack_return(hit), abs=0.027)
-    assert met / 20_000 == pytest.approx(sum(blackjack_visits(hit).values()), abs=0.03)
+    assert np.mean(paid) == pytest.approx(blackjack_return(hit), abs=0.043)
+    assert met / HANDS == pytest.approx(sum(blackjack_visits(hit).values()), abs=0.03)
