@@ -274,9 +274,9 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, questio
     return Scores(readable, undecided, parsed_share(model, tokenizer, questions, seed), questions * len(LLM_GAMES))
 
 
-def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+def make_tokenizer(seed: int, count: int = READ_FOR_MERGES) -> PreTrainedTokenizerFast:
     transcripts = Transcripts(np.random.default_rng([seed, 0]))
-    dialogues = [transcripts.draw() for _ in range(3000)]
+    dialogues = [transcripts.draw() for _ in range(count)]
     said = [message["content"] for dialogue in dialogues for message in dialogue[-2:]]
     prompts = sorted({message["content"] for dialogue in dialogues for message in dialogue if message["role"] == "system"})
     everything = [phrase for env in transcripts.words for phrase in phrases(env)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PhrasesToTokens"]
 
 
-class PhrasesToTokens(gym.Wrapper[tuple[int, ...], int, str, str]):
+class PhrasesToTokens(gym.Wrapper[tuple[int, ...], Any, str, str]):
     """Description: an environment over texts, played by choosing one of `phrases` as a turn, for a policy that reads tokens and
     chooses among actions (`PhraseActor`).
 

@@ -60,7 +60,8 @@ class States:
         return type(self)(self.inputs[rows, :length], row, col)
 
     def to(self, device: torch.device | str) -> Self:
-        return type(self)(*(None if part is None else part.to(device) for part in (self.inputs, self.row, self.col)))
+        row, col = (None if index is None else index.to(device) for index in (self.row, self.col))
+        return type(self)(self.inputs.to(device), row, col)
 
     def groups(self, size: int, order: Tensor) -> list[Tensor]:
         """Token rows taken in `order` (R,), as indices of states: parts of about `size` states; a row is never split."""
