@@ -48,7 +48,7 @@ def tokens_a_second(record: dict[str, Any]) -> float:
 
 
 def render(results: dict[str, dict[str, Any]]) -> str:
-    return "\n\n".join(f"### {name.capitalize()}\n\n{section(name, result)}" for name, result in results.items())
+    return "\n\n".join(f"### agents: {name}\n\n{section(name, result)}" for name, result in results.items())
 
 
 def section(name: str, result: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ JSON_SHARE = 0.25  # of the documents, which are several times as long as those 
 NO_PROMPT, SHORT_PROMPT = 0.3, 0.3  # share of the dialogues in words without a system prompt, with "You play ...." alone
 MOST_EXCHANGES, LONGEST_HISTORY = 6, 10  # of a dialogue in words; of the player over HTTP
 LATEST_START = 12  # steps that are played before a transcript begins, at most
+LONGEST_ANSWER = 200  # tokens
 TEMPERATURE = 0.8  # at which the configurations that come along sample
 READ_FOR_MERGES = 3000  # dialogues that the tokenizer learns its merges from
 PROMPT_COPIES = 12  # of each system prompt among them
@@ -149,18 +151,20 @@ def meanings_of(env: gym.Env) -> dict[int, str]:
     return {int(number): text.partition(":")[0].partition(" (")[0] for number, text in parts}
 
 
-def player_of(env: gym.Env, backend: Any, describe_reward: bool = False) -> LLMAgent:
-    """As it is configured for a server of the OpenAI protocol, but `backend` is asked in its place."""
+@cache
+def seat(env_id: str, describe_reward: bool = False) -> tuple[gym.Env, LLMAgent]:
+    """A game, and its player as it is configured for a server of the OpenAI protocol; a `backend` of one's own is set in its place."""
+    env = gym.make(env_id, disable_env_checker=True)
     config = {"backend": "openai", "model": "player", "base_url": "http://localhost/v1", "api_key_env": "",
               "history": LONGEST_HISTORY, "describe_reward": describe_reward}  # fmt: skip
     agent = LLMAgent(config, **get_env_definition(env))
     agent.close()
-    agent.backend = backend
-    return agent
+    return env, agent
 
 
 def dialogue_over_http(env: gym.Env, agent: LLMAgent, guesser: Guesser) -> Messages:
     """What a random player is sent, up to some step of an episode, and what it answered."""
+    agent.backend = guesser  # type: ignore[assignment]
     rng = guesser.rng
     agent.reset()
     observation, _ = env.reset(seed=int(rng.integers(2**31)))
@@ -180,10 +184,9 @@ class Transcripts:
         self.words = [in_words(game) for game in WORD_GAMES]
         self.games: list[tuple[gym.Env, LLMAgent, Guesser]] = []  # each with and without its reward described
         for env_id in LLM_GAMES:
-            env = gym.make(env_id, disable_env_checker=True)
             for describes in (True, False, False):
-                guesser = Guesser(rng, meanings_of(env))
-                self.games.append((env, player_of(env, guesser, describes), guesser))
+                env, agent = seat(env_id, describes)
+                self.games.append((env, agent, Guesser(rng, meanings_of(env))))
 
     def draw(self) -> Messages:
         if self.rng.random() < JSON_SHARE:
@@ -212,7 +215,7 @@ class Served:
         ids: Any = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
-        wrote = self.model.generate(**ids, max_new_tokens=200, do_sample=True, temperature=TEMPERATURE)  # type: ignore[operator]
+        wrote = self.model.generate(**ids, max_new_tokens=LONGEST_ANSWER, do_sample=True, temperature=TEMPERATURE)  # type: ignore[operator]
         return self.tokenizer.decode(wrote[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
@@ -222,9 +225,10 @@ def parsed_share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, que
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for env_id in LLM_GAMES:
-            env = gym.make(env_id, disable_env_checker=True)
+            env, agent = seat(env_id)
             guesser, served = Guesser(np.random.default_rng(seed), meanings_of(env)), Served(model, tokenizer)
-            agent = player_of(env, guesser)  # the game goes on as a random player's, whatever is answered
+            agent.backend = guesser  # type: ignore[assignment]  # the game goes on as a random player's, whatever is answered
+            agent.reset()
             observation, _ = env.reset(seed=seed)
             for _ in range(questions):
                 _, action = agent.get_action(observation)

@@ -98,20 +98,6 @@ def test_equal_rows_are_there_once():
     assert inputs.tolist() == [[5, 6], [7, 0], [7, 0]] and place.tolist() == [0, 1, 0, 2]  # [7] ends where [7, 0] goes on
 
 
-def test_it_learns_the_way_through_a_corridor():
-    """Three times "go" of four phrases, within six turns: by chance in 17 of 100 episodes (binomial, 1/4)."""
-    phrases = ("a", "b", "c", "d")
-    own = PhraseActor(LMActorNetwork(tiny_lm(len(TOKENIZER), "llama"), tokenizer=TOKENIZER), phrases, cached=False)
-
-    def corridor():
-        text = ToText(Corridor(), actions=phrases, system_prompt="")
-        return gym.wrappers.TimeLimit(PhrasesToTokens(text, TOKENIZER, phrases, window=0), 6)
-
-    result = train_agent(corridor, actor=own, ppo_config=PPOConfig(lr_actor=3e-3, gamma=0.9, minibatch_size=-1, update_epochs=4),
-                         max_episodes=512, update_interval=64, save_path=None, seed=0, progress=False)  # fmt: skip
-    assert np.mean(result[:64]) < 0.5 and np.mean(result[-64:]) > 0.95
-
-
 def test_train_agent_names_the_actions_by_the_phrases():
     own = PhraseActor(
         LMActorNetwork(tiny_lm(len(TOKENIZER), context=512), tokenizer=TOKENIZER), ("left", "down", "right", "up")
