@@ -15,7 +15,6 @@ from gymformer import PhraseActor, PPOConfig, train_agent
 from gymformer.agents import Agent
 from gymformer.env import ChatFormat, PhrasesToTokens, ToText
 from gymformer.evaluation.blackjack import BlackjackState, blackjack_optimum, blackjack_return, blackjack_states
-from gymformer.rl.networks import last_states
 
 MODEL, PHRASES = "models/player", ("stick", "hit")
 LEARNING = {"lr_actor": 1e-3, "lr_critic": 1e-2, "minibatch_size": -1, "update_epochs": 4, "entropy_coef": 0.15}
@@ -27,12 +26,10 @@ def in_words(hand) -> str:
 
 def chances_to_hit(actor: PhraseActor) -> dict[BlackjackState, float]:
     """What it would do in each state: the whole policy."""
-    chat, chances = ChatFormat(actor.tokenizer), {}
-    for state in blackjack_states():
-        with torch.no_grad():
-            scores = actor.evaluate(last_states(torch.tensor([chat.opening(in_words(state))])))
-        chances[state] = torch.softmax(scores, dim=-1)[0, 1].item()
-    return chances
+    states = blackjack_states()
+    chat = ChatFormat(actor.tokenizer)
+    scores, _ = actor.session(len(states)).extend([chat.opening(in_words(state)) for state in states])
+    return dict(zip(states, torch.softmax(scores, dim=-1)[:, 1].tolist(), strict=True))
 
 
 def report(actor: PhraseActor) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from gymformer import PhraseActor, PPOConfig, evaluate, train_agent
 from gymformer.env import PhrasesToTokens, ToText
 from gymformer.evaluation.blackjack import blackjack_optimum, blackjack_return, blackjack_states
 from gymformer.rl.agent import TrainedAgent
+from gymformer.rl.batch import States, padded
 from gymformer.rl.segment import Segment
 
 MODEL = "models/player"
@@ -28,20 +29,19 @@ class Task:
     words: dict[str, Any]
     scores: Callable[["Task", PhraseActor], dict[str, float]]
 
-    def text(self) -> ToText:
-        return ToText(self.game(), actions=self.phrases, system_prompt="", **self.words)
-
     def tokens(self, actor: PhraseActor) -> PhrasesToTokens:
-        return PhrasesToTokens(self.text(), actor.tokenizer, self.phrases, window=0)
+        text = ToText(self.game(), actions=self.phrases, system_prompt="", **self.words)
+        return PhrasesToTokens(text, actor.tokenizer, self.phrases, window=0)
 
 
 def below_the_optimum(task: Task, actor: PhraseActor) -> dict[str, float]:
     """The policy is asked in all states of Blackjack, and its expected return computed: how far it is from the highest."""
-    env, optimum, hit = task.tokens(actor), blackjack_optimum()[0], {}
-    for state in blackjack_states():
-        prompt = env.format.opening(task.text().told(state))
-        with torch.no_grad():
-            hit[state] = torch.softmax(actor(torch.tensor([prompt])), dim=-1)[0, 1].item()
+    env, optimum, states = task.tokens(actor), blackjack_optimum()[0], blackjack_states()
+    rows = [env.format.opening(task.words["format_observation"](state)) for state in states]
+    inputs, place = padded(rows)
+    prompts = States(torch.from_numpy(inputs), torch.from_numpy(place), torch.tensor([len(row) - 1 for row in rows]))
+    with torch.no_grad():
+        hit = dict(zip(states, torch.softmax(actor.evaluate(prompts), dim=-1)[:, 1].tolist(), strict=True))
     greedy = {state: float(p > 0.5) for state, p in hit.items()}
     return {"greedy": blackjack_return(greedy) - optimum, "sampled": blackjack_return(hit) - optimum}
 

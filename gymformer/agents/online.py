@@ -127,7 +127,7 @@ class Agent(ABC):
         lm = LMActorNetwork(model if with_head is None else with_head.lm, tokenizer=tokenizer, **generation).to(device)
         self.format = ChatFormat(lm.tokenizer, self.get_system_prompt())
         self.codec = self.format.codec
-        self.actor = lm if phrases is None else PhraseActor(lm, phrases, **temperature)
+        self.actor = lm if phrases is None else PhraseActor(lm, phrases, **temperature).to(device)
         self.phrases, self.window = phrases, window
         match_tokens(self.actor, self.codec.size if phrases is None else len(phrases))
         if critic is None:

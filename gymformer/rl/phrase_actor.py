@@ -138,13 +138,13 @@ class PhraseActor(ActorNetwork):
         if not self.longer:
             return states
         assert states.row is not None and states.col is not None
-        count, most = len(states), max(map(len, self.longer))
+        most, each = max(map(len, self.longer)), torch.arange(len(states), device=states.col.device)
         inputs, row, col = [torch.nn.functional.pad(states.inputs, (0, most))], [states.row], [states.col]
         for number, ids in enumerate(self.longer):  # the state's row up to its place, and the phrase's beginning
-            branch = inputs[0][states.row].clone()
+            branch = inputs[0][states.row]
             for k, token in enumerate(ids, start=1):
-                branch[torch.arange(count), states.col + k] = token
-                row.append(len(states.inputs) + number * count + torch.arange(count, device=states.col.device))
+                branch[each, states.col + k] = token
+                row.append(len(states.inputs) + number * len(states) + each)
                 col.append(states.col + k)
             inputs.append(branch)
         return States(torch.cat(inputs), torch.stack(row, 1).reshape(-1), torch.stack(col, 1).reshape(-1))

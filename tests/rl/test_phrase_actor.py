@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gymformer import PPOConfig, train_agent
+from gymformer import PPOConfig, load_agent, train_agent
 from gymformer.env import PhrasesToTokens, ToText
 from gymformer.rl.batch import States, decision_index, padded
 from gymformer.rl.networks import match_tokens
@@ -98,14 +98,21 @@ def test_equal_rows_are_there_once():
     assert inputs.tolist() == [[5, 6], [7, 0], [7, 0]] and place.tolist() == [0, 1, 0, 2]  # [7] ends where [7, 0] goes on
 
 
-def test_train_agent_names_the_actions_by_the_phrases():
-    own = PhraseActor(
-        LMActorNetwork(tiny_lm(len(TOKENIZER), context=512), tokenizer=TOKENIZER), ("left", "down", "right", "up")
-    )
-    result = train_agent("FrozenLake-v1", actor=own, env_kwargs={"is_slippery": False}, max_episodes=2, update_interval=2, save_path=None,
-                         seed=0, progress=False, max_timesteps=3)  # fmt: skip
+def test_train_agent_names_the_actions_by_the_phrases_and_saves(tmp_path):
+    def fresh() -> PhraseActor:
+        lm = LMActorNetwork(tiny_lm(len(TOKENIZER), context=512), tokenizer=TOKENIZER)
+        return PhraseActor(lm, ("left", "down", "right", "up"))
+
+    config = PPOConfig(lr_actor=1e-2, entropy_coef=1.0)  # nothing is paid within three steps
+    result = train_agent("FrozenLake-v1", actor=fresh(), env_kwargs={"is_slippery": False}, max_episodes=2, update_interval=2,
+                         save_path=tmp_path, ppo_config=config, seed=0, progress=False, max_timesteps=3)  # fmt: skip
     assert len(result) == 2 and result.agent.action_space == gym.spaces.Discrete(4)
     assert math.isfinite(result.metrics[-1]["policy_loss"])
+    actor = fresh()
+    loaded, tokens = load_agent(result.path, actor=actor, critic=actor.value_head()), torch.tensor([[5, 6, 7]])
+    assert torch.equal(loaded.actor(tokens), result.agent.actor(tokens)) and not torch.equal(
+        loaded.actor(tokens), fresh()(tokens)
+    )
 
 
 def test_ppo_trains_trunk_and_head_together():
