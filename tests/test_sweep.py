@@ -89,6 +89,8 @@ def test_a_sweep_runs_records_and_goes_on(tmp_path, capsys, monkeypatch):
     first = record.read_text().splitlines()
     assert len(first) == 2 and all(math.isfinite(json.loads(line)["metric"]) for line in first)
     assert all((Path(json.loads(line)["path"]) / "config.json").is_file() for line in first)
+    record.write_text(first[0] + "\n")  # as if it had been killed before the second run was recorded
+    assert main(["sweep", str(path), "--runs", "2"]) == 0 and record.read_text().splitlines() == first
     assert main(["sweep", str(path), "--runs", "3"]) == 0
     assert record.read_text().splitlines()[:2] == first and len(record.read_text().splitlines()) == 3
     shown = capsys.readouterr().out
