@@ -137,7 +137,7 @@ def test_the_oldest_exchanges_leave_where_the_context_is_full():
 
 def test_it_chooses_among_phrases_with_the_probabilities_that_it_stores():
     """No answer is unreadable, forbidden ones are never chosen, and what is stored is what one pass over the rows gives."""
-    own = agent(phrases=["a", "zoo", "b"], window=1)
+    own = agent(phrases=["a", "zoo", "b"], window=2)
     for turn in range(6):
         assert own.act(turn, action_mask=[True, turn % 2 == 0, False]) in ((0, 1) if turn % 2 == 0 else (0,))
     own.terminate_episode(train=False)
