@@ -143,9 +143,9 @@ def test_it_chooses_among_phrases_with_the_probabilities_that_it_stores():
     own.terminate_episode(train=False)
     ((segment, _),) = own._buffer
     assert len(segment) == 6 and own.unreadable == 0 and set(segment.info["turns"]) <= {"a", "zoo"}
-    assert (
-        len(segment.rows) == 5 and text_of(segment.rows[-1]).count("Observed") == 2
-    )  # one exchange, and the newest observation
+    said = segment.info["turns"]  # two exchanges are remembered beside the newest
+    told = "".join(f"<|user|>Observed {n}.<|end|><|assistant|>{said[n]}<|end|>" for n in (3, 4, 5)).removesuffix("<|end|>")
+    assert len(segment.rows) == 4 and text_of(segment.rows[-1]) == f"<|system|>Say a letter.<|end|>{told}"
     states = States.of([segment])[decision_index([segment])]
     with torch.no_grad():
         log_probs, _ = own.actor.policy.log_probs_and_entropy(own.actor.evaluate(states), torch.from_numpy(segment.actions),
