@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gymformer.config import Settings
     from gymformer.rl.agent import TrainedAgent
+    from gymformer.trainer.records import TrainingResult
 
 __all__ = ["main"]
 
@@ -40,6 +41,7 @@ examples:
   gymformer demo                                    a tour of three minutes
   gymformer envs lunar                              what can be trained in
   gymformer train CartPole-v1 --seed 0              train, save, evaluate
+  gymformer sweep configs/sweeps/ppo.yaml --runs 8       the same with many settings, and which did best
   gymformer reward MODEL DATA OUTPUT --dry-run      what a reward model's training would take
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
   gymformer eval LogicPuzzle-v0 --compare expert random   on the same seeds
@@ -94,6 +96,12 @@ def train(args: list[str]) -> int:
     """train an agent in an environment, save and evaluate it"""
     if args[:1] == ["gsm8k"]:
         return _train_gsm8k(args)
+    settings, options = _what_to_train(args)
+    return _train(settings, options, args)
+
+
+def _what_to_train(args: list[str]) -> tuple["Settings", Any]:
+    """The settings, checked, and all options."""
     from gymformer.config import TrainOptions
     from gymformer.rl.ppo import PPOConfig
 
@@ -108,7 +116,52 @@ def train(args: list[str]) -> int:
             raise UsageError(obstacle)
         if (unfit := _unfit_model(settings, env)) is not None:
             raise UsageError(unfit)
-    return _train(settings, options, args)
+    return settings, options
+
+
+def sweep(args: list[str]) -> int:
+    """train once for each of many settings, and print which did best"""
+    from gymformer.sweep import Trial, read_sweep, sweep_table
+
+    options = _parse("sweep", args)
+    described = read_sweep(options.path)
+    folder = options.folder or Path("sweeps") / options.path.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "runs.jsonl"
+    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    ended = {trial.number: trial for trial in (Trial(**json.loads(line)) for line in lines)}
+    for trial in described.trials(options.runs, options.seed):
+        if trial.number in ended:
+            if ended[trial.number].parameters != trial.parameters:
+                raise UsageError(f"{record} has run {trial.number} with {ended[trial.number].parameters}, but {options.path} asks for "
+                                 f"{trial.parameters}; name another --folder for another sweep")  # fmt: skip
+            continue
+        print(f"run {trial.number}: {trial.parameters}", flush=True)
+        result = _train_trial(described.arguments_of(trial), folder / f"{trial.number:04d}")
+        if result.stopped == "interrupted":
+            print(f"go on with: {shlex.join(['gymformer', 'sweep', *args])}")
+            return 130
+        reached = result.metrics[-1].get(described.metric) if result.metrics else None
+        if reached is None:
+            raise UsageError(
+                f"the runs have no metric {described.metric!r}; they have {', '.join(result.metrics[-1]) if result.metrics else 'none'}"
+            )
+        ended[trial.number] = replace(trial, metric=float(reached), path=str(result.path))
+        with record.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(ended[trial.number])) + "\n")
+    table = sweep_table(described, list(ended.values()))
+    (folder / "sweep.md").write_text(table + "\n", encoding="utf-8")
+    print(f"{table}\nsaved in {folder / 'sweep.md'}")
+    return 0
+
+
+def _train_trial(args: list[str], folder: Path) -> "TrainingResult":
+    """A run in its own folder; one that was interrupted there goes on. Trackers stay silent."""
+    from gymformer import train_agent
+
+    args = [*args, "--save-path", str(folder), "--tracker", "None", "--progress", "False"]
+    settings, _ = _what_to_train([*args, "--resume", "True"] if any(folder.glob("*/*/config.json")) else args)
+    return train_agent(**settings.arguments(), **_language_models(settings))
 
 
 def _train_gsm8k(args: list[str]) -> int:
@@ -558,9 +611,8 @@ def demo(args: list[str]) -> int:
     return 0 if run_demo([*QUICK, *FULL] if options.full else QUICK, options.save_path, options.seed) else 1
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "reward": reward, "eval": evaluate, "play": play, "report": report,
-                                                   "watch": watch, "envs": envs,
-                                                   "demo": demo}  # fmt: skip
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "sweep": sweep, "reward": reward, "eval": evaluate, "play": play,
+                                                   "report": report, "watch": watch, "envs": envs, "demo": demo}  # fmt: skip
 
 
 def _parse(command: str, args: list[str], options: type | None = None) -> Any:

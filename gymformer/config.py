@@ -195,6 +195,26 @@ class EvalPlayers(Group):
 
 
 @dataclass(frozen=True)
+class SweepOptions:
+    """Trains once for each of many settings, and prints which did best. FILE is a sweep file of Weights & Biases, whose agent runs
+    the same file; no network is needed here.
+
+    Runs are recorded in one folder, each with its own below. After an interruption the same command goes on with the runs that have
+    not ended; more --runs add to those that are there. sweep.md there is the table that is printed, runs.jsonl what it was made of.
+
+    examples:
+      gymformer sweep configs/sweeps/ppo.yaml --runs 8
+      gymformer sweep configs/sweeps/ppo.yaml --runs 16 --folder sweeps/cartpole
+    """
+
+    # with method (grid, random), metric (name, goal), parameters (value, values, min and max, distribution) and command
+    path: Annotated[Positional[Path], arg(metavar="FILE")]
+    runs: int | None = None  # so many. None: the whole grid, or the file's run_cap
+    folder: Path | None = None  # where the runs are recorded. None: sweeps/<the file's name>
+    seed: int = 0  # of what is drawn at random
+
+
+@dataclass(frozen=True)
 class EvalOptions:
     """Plays many episodes: with a saved agent, or with other players in any environment, also several on the same seeds.
 
@@ -467,8 +487,8 @@ class RewardOptions:
     run: OmitArgPrefixes[RewardRunOptions] = field(default_factory=RewardRunOptions)
 
 
-OPTIONS = {"train": TrainOptions, "train gsm8k": GSM8KOptions, "reward": RewardOptions, "eval": EvalOptions, "play": PlayOptions,
-           "report": ReportOptions, "watch": WatchOptions, "envs": EnvsOptions, "demo": DemoOptions}  # fmt: skip
+OPTIONS = {"train": TrainOptions, "train gsm8k": GSM8KOptions, "sweep": SweepOptions, "reward": RewardOptions, "eval": EvalOptions,
+           "play": PlayOptions, "report": ReportOptions, "watch": WatchOptions, "envs": EnvsOptions, "demo": DemoOptions}  # fmt: skip
 
 # Two ways to say one thing: whoever chooses one of them has also decided against the other of a lower layer.
 ALTERNATIVES = (("max_episodes", "total_timesteps"), ("update_interval", "rollout_steps"))

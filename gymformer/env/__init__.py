@@ -13,6 +13,7 @@ from gymformer.env.math_env import MATHEnv
 from gymformer.env.memory_buffer_env import MemoryBufferEnv
 from gymformer.env.meta_reasoning_env import MetaReasoningEnv
 from gymformer.env.mixture import Mixture
+from gymformer.env.phrases_to_tokens import PhrasesToTokens
 from gymformer.env.rlhf_env import RLHFEnv, create_vectorized_envs
 from gymformer.env.solution_env import SolutionEnv
 from gymformer.env.summarization_env import SummarizationEnv
@@ -34,6 +35,7 @@ __all__ = [
     "MemoryBufferEnv",
     "MetaReasoningEnv",
     "Mixture",
+    "PhrasesToTokens",
     "RLHFEnv",
     "SolutionEnv",
     "SummarizationEnv",

@@ -84,7 +84,8 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
         env, env_kwargs = _of_training(agent, env_kwargs, "play_tokens")
     source: EnvSource = env
     if getattr(agent.actor, "has_tokenizer", False):
-        source, env_kwargs = for_language_model(env, env_kwargs, agent.actor.tokenizer, context=agent.actor.context)  # type: ignore[attr-defined]
+        words: dict[str, Any] = {"context": agent.actor.context, "phrases": getattr(agent.actor, "phrases", None)}
+        source, env_kwargs = for_language_model(env, env_kwargs, agent.actor.tokenizer, **words)  # type: ignore[attr-defined]
     count = num_envs or (1 if isinstance(env, gym.Env) else min(episodes, agent.actor.rows_at_once))
     envs = make_envs(source, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip

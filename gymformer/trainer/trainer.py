@@ -326,7 +326,8 @@ def _for_language(env: EnvSource, env_kwargs: dict[str, Any] | None, actor: nn.M
         actor = LMActorNetwork(default_model(env) or DEFAULT_MODEL)
     if not getattr(actor, "has_tokenizer", False):
         return actor, wrapped(env, around), env_kwargs
-    return actor, *for_language_model(env, env_kwargs, actor.tokenizer, context=actor.context, around=around)  # type: ignore[union-attr]
+    words = {"context": actor.context, "phrases": getattr(actor, "phrases", None)}  # type: ignore[union-attr]
+    return actor, *for_language_model(env, env_kwargs, actor.tokenizer, around=around, **words)  # type: ignore[union-attr, arg-type]
 
 
 def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module | None, hidden_dim: int | Sequence[int],
