@@ -83,7 +83,7 @@ def test_settings_have_the_names_and_defaults_of_train_agent():
             default = parameters[name].default
             assert field.default == (Path(default) if name == "save_path" else default), name
     not_for_a_command_line = {"actor", "critic", "callback", "algorithm", "config", "transforms"}
-    assert set(parameters) - set(Settings.model_fields) <= not_for_a_command_line | {"env_name", "curriculum"}
+    assert set(parameters) - set(Settings.model_fields) <= not_for_a_command_line | {"env_name", "curriculum", "safety"}
 
 
 def test_without_any_layer_the_defaults_are_used(asked, capsys):

@@ -289,7 +289,8 @@ def test_the_readme_s_example_runs(tmp_path, monkeypatch, capsys):
     actor = actor_of()
     agent = TrainedAgent(actor, critic_of(), Talk.observation_space, Talk.action_space, "Talk-v0")
     result, reference = SimpleNamespace(agent=agent), actor.reference()  # type: ignore[operator]
-    exec(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1], {"result": result, "reference": reference})  # type: ignore[index]
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "trace_episode" in code)
+    exec(example, {"result": result, "reference": reference})
     assert len(capsys.readouterr().out.splitlines()) == 2 + 9 + 4  # two of a head, decisions, what is written between them
     assert (tmp_path / "trace.html").stat().st_size > 10_000
 
