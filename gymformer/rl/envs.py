@@ -247,10 +247,10 @@ def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] |
     One environment is stepped plainly. Several are a vector: the environment's own where it registers one ("native"), else
     one after another ("sync"). With "async", or `Workers(...)` which says how many, all live in worker processes, a single one too.
     `max_timesteps` truncates longer episodes; `fallback_timesteps` only where there is no other limit. `autoreset_mode` is for sync
-    and async (where it is not DISABLED, async is Gymnasium's own vector); a native vector has its own. (In SAME_STEP, Gymnasium loses the final
-    observation of an environment that changes its observation in place.) A ready
-    `gymnasium.vector.VectorEnv` is taken as it is, its limits included. Token environments, which are told by their spaces,
-    are stepped one after another, or in worker processes.
+    and async (where it is not DISABLED, async is Gymnasium's own vector); a native vector has its own. (In SAME_STEP, Gymnasium
+    loses the final observation of an environment that changes its observation in place.) A ready `gymnasium.vector.VectorEnv` is
+    taken as it is, its limits included. Token environments, which are told by their spaces, are stepped one after another, or
+    in worker processes.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}; at least 1 environment is needed")
