@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gymformer.rl.grpo import GRPO as GRPO
     from gymformer.rl.grpo import GRPOConfig as GRPOConfig
     from gymformer.rl.kl import KLPenalty as KLPenalty
+    from gymformer.rl.phrase_actor import PhraseActor as PhraseActor
     from gymformer.rl.ppo import PPO as PPO
     from gymformer.rl.ppo import PPOConfig as PPOConfig
     from gymformer.rl.reinforce import Reinforce as Reinforce
@@ -63,6 +64,7 @@ _HOMES = {
     "MLPCriticNetwork": "gymformer.rl.common_nn",
     "PPO": "gymformer.rl.ppo",
     "PPOConfig": "gymformer.rl.ppo",
+    "PhraseActor": "gymformer.rl.phrase_actor",
     "RLOO": "gymformer.rl.rloo",
     "RLOOConfig": "gymformer.rl.rloo",
     "Reinforce": "gymformer.rl.reinforce",

@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gymformer.config import Settings
     from gymformer.rl.agent import TrainedAgent
+    from gymformer.trainer.records import TrainingResult
 
 __all__ = ["main"]
 
@@ -40,9 +41,13 @@ examples:
   gymformer demo                                    a tour of three minutes
   gymformer envs lunar                              what can be trained in
   gymformer train CartPole-v1 --seed 0              train, save, evaluate
+  gymformer sweep configs/sweeps/ppo.yaml --runs 8       the same with many settings, and which did best
   gymformer reward MODEL DATA OUTPUT --dry-run      what a reward model's training would take
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
+  gymformer eval LogicPuzzle-v0 --compare expert random   on the same seeds
   gymformer play runs/CartPole-v1/... --gif it.gif  watch it
+  gymformer report runs/CartPole-v1                 one page about all of them
+  gymformer watch runs                              the same while they learn
   gymformer play configs/blackjack.yaml             a language model behind HTTP plays
 """
 GIF_FPS = 25  # frames a second; more only make the file larger
@@ -91,6 +96,12 @@ def train(args: list[str]) -> int:
     """train an agent in an environment, save and evaluate it"""
     if args[:1] == ["gsm8k"]:
         return _train_gsm8k(args)
+    settings, options = _what_to_train(args)
+    return _train(settings, options, args)
+
+
+def _what_to_train(args: list[str]) -> tuple["Settings", Any]:
+    """The settings, checked, and all options."""
     from gymformer.config import TrainOptions
     from gymformer.rl.ppo import PPOConfig
 
@@ -105,7 +116,52 @@ def train(args: list[str]) -> int:
             raise UsageError(obstacle)
         if (unfit := _unfit_model(settings, env)) is not None:
             raise UsageError(unfit)
-    return _train(settings, options, args)
+    return settings, options
+
+
+def sweep(args: list[str]) -> int:
+    """train once for each of many settings, and print which did best"""
+    from gymformer.sweep import Trial, read_sweep, sweep_table
+
+    options = _parse("sweep", args)
+    described = read_sweep(options.path)
+    folder = options.folder or Path("sweeps") / options.path.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "runs.jsonl"
+    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    ended = {trial.number: trial for trial in (Trial(**json.loads(line)) for line in lines)}
+    for trial in described.trials(options.runs, options.seed):
+        if trial.number in ended:
+            if ended[trial.number].parameters != trial.parameters:
+                raise UsageError(f"{record} has run {trial.number} with {ended[trial.number].parameters}, but {options.path} asks for "
+                                 f"{trial.parameters}; name another --folder for another sweep")  # fmt: skip
+            continue
+        print(f"run {trial.number}: {trial.parameters}", flush=True)
+        result = _train_trial(described.arguments_of(trial), folder / f"{trial.number:04d}")
+        if result.stopped == "interrupted":
+            print(f"go on with: {shlex.join(['gymformer', 'sweep', *args])}")
+            return 130
+        reached = result.metrics[-1].get(described.metric) if result.metrics else None
+        if reached is None:
+            raise UsageError(
+                f"the runs have no metric {described.metric!r}; they have {', '.join(result.metrics[-1]) if result.metrics else 'none'}"
+            )
+        ended[trial.number] = replace(trial, metric=float(reached), path=str(result.path))
+        with record.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(ended[trial.number])) + "\n")
+    table = sweep_table(described, list(ended.values()))
+    (folder / "sweep.md").write_text(table + "\n", encoding="utf-8")
+    print(f"{table}\nsaved in {folder / 'sweep.md'}")
+    return 0
+
+
+def _train_trial(args: list[str], folder: Path) -> "TrainingResult":
+    """A run in its own folder; one that was interrupted there goes on. Trackers stay silent."""
+    from gymformer import train_agent
+
+    args = [*args, "--save-path", str(folder), "--tracker", "None", "--progress", "False"]
+    settings, _ = _what_to_train([*args, "--resume", "True"] if any(folder.glob("*/*/config.json")) else args)
+    return train_agent(**settings.arguments(), **_language_models(settings))
 
 
 def _train_gsm8k(args: list[str]) -> int:
@@ -259,17 +315,68 @@ def reward(args: list[str]) -> int:
 
 
 def evaluate(args: list[str]) -> int:
-    """evaluate a saved agent: mean return with an interval, and success rate"""
+    """evaluate an agent, or any player in any environment: success, rewards, intervals"""
     options = _parse("eval", args)
+    path, others = Path(options.path), options.players
+    if not path.exists() or others.player is not None or others.compare:
+        return _evaluate_players(options, path)
     from gymformer import evaluate
 
-    agent, env_id, env_kwargs = _load(options.path, options.env, options.env_kwargs)
+    agent, env_id, env_kwargs = _load(path, options.env, options.env_kwargs)
     if not agent.reads_tokens:
-        _make_for(agent, options.path, env_id, env_kwargs).close()
+        _make_for(agent, path, env_id, env_kwargs).close()
     result = evaluate(agent, env_id, episodes=options.episodes, greedy=options.greedy, seed=options.seed,
                       env_kwargs=env_kwargs, max_timesteps=_limit(env_id, FALLBACK_LIMIT))  # fmt: skip
-    print(json.dumps({"path": str(options.path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
+    print(json.dumps({"path": str(path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
     return 0
+
+
+def _evaluate_players(options: Any, path: Path) -> int:
+    """One player, or several on the same seeds."""
+    from gymformer.evaluation import EvaluationPipeline
+
+    chosen = options.players
+    names = list(chosen.compare) if chosen.player is None else [chosen.player, *chosen.compare]
+    if path.exists():
+        _, env_id, env_kwargs = _load(path, options.env, options.env_kwargs)
+        names.insert(0, str(path))
+    elif options.env is not None:
+        raise UsageError(
+            f"{path} is no folder of an agent, so it names the environment, and --env {options.env} another; name one"
+        )
+    else:
+        env_id, env_kwargs = _imported(options.path), options.env_kwargs
+    if len(set(names)) < len(names):
+        raise UsageError(f"{', '.join(names)}: a player is named twice")
+    _make(env_id, env_kwargs).close()
+    players = {name: _player(name, chosen) for name in names}
+    difficulty = {} if chosen.difficulty is None else {"difficulty": chosen.difficulty}
+    pipeline = EvaluationPipeline(env_id, chosen.log_dir, agent=players[names[0]] if len(names) == 1 else None, env_kwargs=env_kwargs,
+                                  options=difficulty, greedy=options.greedy, prices=chosen.prices)  # fmt: skip
+    played = {"num_episodes": options.episodes, "seed": options.seed, "samples": chosen.samples, "resume": chosen.resume}
+    results = pipeline.evaluate(**played) if len(names) < 2 else pipeline.compare(players, **played)
+    print(json.dumps(results.as_dict()) if options.json else results, end="\n" if options.json else "")
+    if chosen.plot is not None:
+        results.plot(chosen.plot)
+        print(f"drawn in {chosen.plot}", file=sys.stderr)
+    return 0
+
+
+def _player(name: str, options: Any) -> Any:
+    """Whom a name on the command line means."""
+    if name != "http" and Path(name).suffix not in (".yaml", ".yml"):
+        if name not in ("expert", "random") and not Path(name).exists():
+            raise UsageError(f"{name} is no player; say expert, random, http, the folder of an agent, or a YAML file")
+        return name
+    from gymformer.agents.backends import Backend
+    from gymformer.agents.settings import parse_config, section_settings
+
+    if name != "http":
+        return Backend(section_settings("agent", parse_config(name)["agent"]))
+    if options.model is None:
+        raise UsageError("http needs the name of a model: --model llama3.1 (and --base-url for a server elsewhere)")
+    settings = {"backend": options.backend, "model": options.model, "base_url": options.base_url}
+    return Backend(section_settings("agent", settings))
 
 
 def play(args: list[str]) -> int:
@@ -468,6 +575,34 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
+def report(args: list[str]) -> int:
+    """write one HTML page about training runs, side by side"""
+    options = _parse("report", args)
+    from gymformer.monitoring.report import save_report
+
+    _require_runs("report", options.paths)
+    path = save_report(options.paths, options.output, title=options.title, threshold=options.threshold)
+    print(f"written to {path}; any browser opens it")
+    return 0
+
+
+def watch(args: list[str]) -> int:
+    """show training runs in a browser while they learn"""
+    options = _parse("watch", args)
+    from gymformer.monitoring.watch import watch
+
+    _require_runs("watch", options.paths)
+    with watch(options.paths, options.port, options.threshold) as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"open http://127.0.0.1:{server.server_port} (Ctrl-C ends)", flush=True)
+        server.serve_forever()
+    return 0
+
+
+def _require_runs(command: str, paths: tuple[Path, ...]) -> None:
+    if not paths:
+        raise UsageError(f"no run was given; say gymformer {command} runs/CartPole-v1, or one or more runs' folders")
+
+
 def demo(args: list[str]) -> int:
     """train CartPole, a model that thinks, and one that is tuned by preferences"""
     options = _parse("demo", args)
@@ -476,8 +611,8 @@ def demo(args: list[str]) -> int:
     return 0 if run_demo([*QUICK, *FULL] if options.full else QUICK, options.save_path, options.seed) else 1
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "reward": reward, "eval": evaluate, "play": play, "envs": envs,
-                                                   "demo": demo}  # fmt: skip
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "sweep": sweep, "reward": reward, "eval": evaluate, "play": play,
+                                                   "report": report, "watch": watch, "envs": envs, "demo": demo}  # fmt: skip
 
 
 def _parse(command: str, args: list[str], options: type | None = None) -> Any:

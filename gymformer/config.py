@@ -176,22 +176,69 @@ class TrainOptions:
     monitoring: OmitArgPrefixes[Monitoring] = field(default_factory=Monitoring)
 
 
+class EvalPlayers(Group):
+    """Who plays an environment (not the agent of PATH alone), and what is made of it."""
+
+    # expert, random, http, the folder of a run or agent, or a YAML file whose section "agent" tells of a model behind HTTP
+    player: Annotated[str | None, arg(metavar="PLAYER")] = None  # None: random, or the agent of PATH
+    # several players on the same seeds, with the differences to the first
+    compare: Annotated[tuple[str, ...], arg(metavar="PLAYER [PLAYER ...]")] = ()
+    samples: PositiveInt = 1  # of every seed; more than one give pass@k
+    difficulty: float | None = None  # from 0 to 1, of every episode. None: the environment's own
+    log_dir: Path = Path("logs")  # where the results are written
+    resume: FlagCreatePairsOff[bool] = False  # go on with an evaluation that was interrupted
+    plot: Path | None = None  # a picture of rewards, success and difficulty
+    model: str | None = None  # of http: the server's name for the model
+    backend: Literal["ollama", "openai"] = "ollama"  # of http
+    base_url: str | None = None  # of http. None: the backend's own
+    prices: tuple[NonNegativeFloat, NonNegativeFloat] | None = None  # dollars for a million tokens read, and written
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Trains once for each of many settings, and prints which did best. FILE is a sweep file of Weights & Biases, whose agent runs
+    the same file; no network is needed here.
+
+    Runs are recorded in one folder, each with its own below. After an interruption the same command goes on with the runs that have
+    not ended; more --runs add to those that are there. sweep.md there is the table that is printed, runs.jsonl what it was made of.
+
+    examples:
+      gymformer sweep configs/sweeps/ppo.yaml --runs 8
+      gymformer sweep configs/sweeps/ppo.yaml --runs 16 --folder sweeps/cartpole
+    """
+
+    # with method (grid, random), metric (name, goal), parameters (value, values, min and max, distribution) and command
+    path: Annotated[Positional[Path], arg(metavar="FILE")]
+    runs: int | None = None  # so many. None: the whole grid, or the file's run_cap
+    folder: Path | None = None  # where the runs are recorded. None: sweeps/<the file's name>
+    seed: int = 0  # of what is drawn at random
+
+
 @dataclass(frozen=True)
 class EvalOptions:
-    """Plays many episodes with a saved agent: mean return, its 95% interval, and the share that reached the threshold.
+    """Plays many episodes: with a saved agent, or with other players in any environment, also several on the same seeds.
+
+    Where PATH is the folder of an agent and nobody else plays: mean return, its 95% interval, and the share that reached the
+    threshold. With --player or --compare, or where an environment is named instead: success rate, rewards, completion, pass@k,
+    length, difficulty and cost, with intervals, as a table, and as a file in --log-dir.
 
     examples:
       gymformer eval runs/CartPole-v1/20260101-120000-seed0
       gymformer eval agent --env CartPole-v1 --episodes 1000 --greedy --json
+      gymformer eval LogicPuzzle-v0 --player expert --episodes 20
+      gymformer eval LogicPuzzle-v0 --compare expert random runs/LogicPuzzle-v0/20260101-120000-seed0
+      gymformer eval MemoryBuffer-v0 --player http --model llama3.1 --episodes 5
     """
 
-    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent; or a YAML file
+    # folder of a training run or of a saved agent; or the id of an environment
+    path: Annotated[Positional[str], arg(metavar="PATH|ENV")]
     env: str | None = None  # another environment than the one it was trained in, of the same spaces
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8
     episodes: int = EPISODES  # how many
     greedy: FlagCreatePairsOff[bool] = False  # take the likeliest action instead of sampling one
     seed: int = 0  # one seed, one result
     json: FlagCreatePairsOff[bool] = False  # print everything, every single return too, as JSON
+    players: OmitArgPrefixes[EvalPlayers] = field(default_factory=EvalPlayers)
 
 
 @dataclass(frozen=True)
@@ -220,6 +267,39 @@ class PlayOptions:
     episodes: int = 1  # how many
     greedy: FlagCreatePairsOff[bool] = False  # take the likeliest action instead of sampling one
     seed: int = 0  # of the first episode; the next has the next one
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Writes one HTML page about training runs, side by side: curves, what they say in numbers, tasks, difficulty, reward components,
+    safety, sample episodes, configurations and versions. It needs nothing from outside, so it can be sent to others.
+
+    examples:
+      gymformer report runs/CartPole-v1/20260101-120000-seed0
+      gymformer report runs/CoTEnv-v0 --output cot.html --title "With and without a penalty"
+    """
+
+    # folders of training runs, or folders that hold some
+    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
+    output: Path = Path("report.html")  # the file to write
+    title: str = ""  # None given: the environments' names
+    threshold: float | None = None  # the return whose time is measured. None: 90% of the way that the runs have come
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Shows training runs in a browser while they learn: the page of "gymformer report", which refreshes itself. Only this
+    machine can open it. Runs that begin below the folder meanwhile appear on it. Ctrl-C ends it, not the training.
+
+    examples:
+      gymformer watch runs
+      gymformer watch runs/CartPole-v1/20260101-120000-seed0 --port 8080
+    """
+
+    # folders of training runs, or folders that hold some
+    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
+    port: Annotated[int, Field(ge=0, le=65535)] = 8642  # 0: any that is free
+    threshold: float | None = None  # the return whose time is measured. None: 90% of the way that the runs have come
 
 
 @dataclass(frozen=True)
@@ -407,9 +487,8 @@ class RewardOptions:
     run: OmitArgPrefixes[RewardRunOptions] = field(default_factory=RewardRunOptions)
 
 
-OPTIONS = {"train": TrainOptions, "train gsm8k": GSM8KOptions,
-           "reward": RewardOptions, "eval": EvalOptions, "play": PlayOptions, "envs": EnvsOptions,
-           "demo": DemoOptions}  # fmt: skip
+OPTIONS = {"train": TrainOptions, "train gsm8k": GSM8KOptions, "sweep": SweepOptions, "reward": RewardOptions, "eval": EvalOptions,
+           "play": PlayOptions, "report": ReportOptions, "watch": WatchOptions, "envs": EnvsOptions, "demo": DemoOptions}  # fmt: skip
 
 # Two ways to say one thing: whoever chooses one of them has also decided against the other of a lower layer.
 ALTERNATIVES = (("max_episodes", "total_timesteps"), ("update_interval", "rollout_steps"))

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from gymformer.evaluation import evaluate, play_episode, play_tokens, save_gif, trace_episode
-from gymformer.monitoring.curves import running_mean
+from gymformer.monitoring.learning_curve import running_mean
 from gymformer.presets import preset
 from gymformer.rl.agent import TrainedAgent, language_agent
 from gymformer.rl.segment import Segment

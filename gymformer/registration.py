@@ -7,10 +7,12 @@ __all__ = ["ENVIRONMENTS", "GAMES", "register_environments"]
 # Where each lives; it is imported when it is made.
 ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
+    "Dialogue-v0": "gymformer.env.dialogue_env:DialogueEnv",
     "GSM8K-v0": "gymformer.env.gsm8k_env:GSM8KEnv",
     "LogicPuzzle-v0": "gymformer.env.logic_puzzle_env:LogicPuzzleEnv",
     "MATH-v0": "gymformer.env.math_env:MATHEnv",
     "MemoryBuffer-v0": "gymformer.env.memory_buffer_env:MemoryBufferEnv",
+    "MetaReasoning-v0": "gymformer.env.meta_reasoning_env:MetaReasoningEnv",
     "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
     "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",
 }

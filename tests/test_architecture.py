@@ -15,11 +15,11 @@ MAY_IMPORT = {
     "lm": set(),
     "data": set(),
     "rewards": set(),
-    "curriculum": set(),
+    "curriculum": {"data", "monitoring"},  # tasks are made of data; monitoring shows how they went
     "safety": set(),
     "monitoring": set(),
     "env": {"rewards", "curriculum", "data"},
-    "evaluation": {"env", "monitoring", "rl"},  # monitoring shows what evaluation found
+    "evaluation": {"agents", "env", "monitoring", "rl"},  # monitoring shows what evaluation found, agents play over HTTP
     "agents": {"env", "rewards", "rl"},
     "presets": {"rl"},
     "trainer": {

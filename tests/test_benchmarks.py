@@ -25,7 +25,10 @@ def run(script: str, *arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("script", ["classic.py", "language.py", "preferences.py", "algorithms.py"])
+@pytest.mark.parametrize(
+    "script",
+    ["classic.py", "language.py", "preferences.py", "algorithms.py", "curriculum.py", "agents.py", "overview.py"],
+)
 def test_the_readmes_tables_are_those_of_the_results(script):
     run(script, "tables", "--check")
 
@@ -286,3 +289,63 @@ def test_the_speed_of_an_algorithm_is_compared_with_the_same_of_trl(monkeypatch)
     text = tables.section("speed", {"settings": settings, "machine": MACHINE})
     assert "| TRL's GRPO | 4 | 4 to 5 | 1.55 (1.50 to 1.60) | 18 | 25% |" in text
     assert "| TRL's RLOO, reference | 1 | 1 to 1 |  | 4 | 25% |" in text
+
+
+def test_what_a_curriculum_is_worth_is_measured_and_told(contender, monkeypatch):
+    """One tiny run; its figures beside made-up ones of the other plans."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    curriculum = importlib.import_module("curriculum")
+    tiny = curriculum.SETTINGS | {"tokens": 200, "update_interval": 8, "problems": 2, "longest": 24, "difficulties": [1.0]}
+    run = contender("cur_learning").learn(tiny | {"plan": "curriculum", "seed": 0})
+    assert run["tokens"] >= 200 and run["updates"][-1][2] in (0.0, 0.1, 0.2)
+    others = [run | {"plan": plan, "after": {"1.0": right}} for plan, right in (("uniform", 0.25), ("hard", 0.125))]
+    result = {"before": {"1.0": 0.0}, "runs": [run | {"after": {"1.0": 0.5}}, *others], "machine": MACHINE}
+    (target,) = curriculum.targets(result)
+    assert target.figure == 0.25 and target.met
+    assert "| 50.0% |" in curriculum.section(result) and "met: hard sums" in curriculum.section(result)
+
+
+@pytest.mark.parametrize("task", ["blackjack", "lake"])
+def test_an_agent_learns_from_words_and_is_judged(contender, task, monkeypatch):
+    monkeypatch.setattr(contender("agent_learning"), "EPISODES", 4)
+    answer = contender("agent_learning").learn({"task": task, "seed": 0, "episodes": 16, "update_interval": 8, "num_envs": 8, "every": 1,
+                                                "config": {"lr_actor": 1e-3, "minibatch_size": -1}})  # fmt: skip
+    assert answer["episodes"] == 16 and len(answer["curve"]) == 2 and answer["seconds"] > 0
+    low, high = (-1, 0) if task == "blackjack" else (0, 1)
+    assert all(low <= answer[when][how] <= high for when in ("before", "after") for how in ("greedy", "sampled"))
+
+
+def test_the_loop_of_one_takes_the_steps_and_the_log_probabilities_that_it_learns_from(contender):
+    """A turn's probability, read after the conversation, is what `generate` had when it sampled."""
+    loop = contender("agent_loop")
+    answer = loop.speed({"seed": 0, "turns": 2, "episodes": 1, "epochs": 1})
+    assert answer["steps"] == 2 and answer["tokens"] >= 2 and answer["seconds"] > 0
+    model = loop.AutoModelForCausalLMWithValueHead.from_pretrained("models/player")
+    ids, counts, returns = loop.padded([([5, 6, 7], [8, 9], -1.0), ([5], [6], -2.0)])
+    assert counts.tolist() == [[False, False, True, True], [True, False, False, False]] and returns.tolist() == [-1, -2]
+    log_probs, values = loop.log_probs_and_values(model, ids, counts)
+    one = model(torch.tensor([[5, 6, 7, 8, 9]]))[0].log_softmax(-1).detach()
+    assert log_probs.tolist() == pytest.approx([float(one[0, 2, 8]), float(one[0, 3, 9]), float(one[0, 0, 6])], abs=1e-4)
+    assert len(values) == 3
+
+
+def test_the_targets_of_agents_take_the_worst_seed(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    tables = importlib.import_module("agent_tables")
+
+    def learned(greedy: float) -> dict:
+        return {
+            "seed": 0,
+            "before": {"greedy": -0.3, "sampled": -0.4},
+            "after": {"greedy": greedy, "sampled": 2 * greedy},
+            "episodes": 9,
+            "seconds": 9.0,
+        }
+
+    greedy, sampled, seconds = tables.targets("learning", {"tasks": {"blackjack": [learned(-0.001), learned(-0.014)]}})
+    assert greedy.figure == 0.014 and greedy.met and sampled.figure == 0.028 and not sampled.met and seconds.met
+    record = {"steps": 100, "tokens": 200}
+    rounds = {"gymformer": [record | {"seconds": 1.0}] * 3, "loop": [record | {"seconds": 5.0, "tokens": 100}] * 3}
+    (speed,) = tables.targets("speed", {"rounds": rounds})
+    assert speed.figure == 10 and speed.met, "at equally many tokens a step, of which the loop had half as many"
+    assert "10.0 times as many" in tables.section("speed", {"rounds": rounds, "machine": MACHINE})

@@ -37,6 +37,10 @@ def test_a_wheel_brings_models_data_presets_and_types(tmp_path, monkeypatch):
     assert {
         "gymformer/py.typed",
         "gymformer/presets.yaml",
+        "gymformer/monitoring/README.md",
+        "gymformer/monitoring/report.css",
+        "gymformer/monitoring/report.html",
+        "gymformer/monitoring/report.js",
         "gymformer/shipped/models/README.md",
         "gymformer/shipped/configs/blackjack.yaml",
     } <= names

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +16,8 @@ from torch import nn
 from gymformer.env.chat import ChatFormat
 from gymformer.lm.value_head import AutoModelForCausalLMWithValueHead
 from gymformer.rl.networks import CriticNetwork, Session, match_tokens
+from gymformer.rl.phrase_actor import PhraseActor
+from gymformer.rl.policy import check_masks
 from gymformer.rl.ppo import PPO, PPOConfig
 from gymformer.rl.replay import reweighted
 from gymformer.rl.segment import Segment
@@ -34,7 +36,7 @@ SORRY = "No action could be read from that. Answer again."
 
 @dataclass(slots=True)
 class Episode:
-    """The episode under way: rows of tokens, where each token was chosen, and what it brought."""
+    """The episode under way: rows of tokens, where each token or phrase was chosen, and what it brought."""
 
     tokens: list[int] = field(default_factory=list)  # of the row that grows
     exchanges: list[tuple[str, int]] = field(default_factory=list)  # what the user said, and where in it the answer begins
@@ -44,7 +46,7 @@ class Episode:
     actions: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    legal: list[np.ndarray] = field(default_factory=list)  # the tokens that could be chosen, where not all could
+    legal: list[np.ndarray] = field(default_factory=list)  # what could be chosen, where not all could
     turn: list[int] = field(default_factory=list)  # the newest
     unread: list[int] = field(default_factory=list)  # tokens that the session has not read
     texts: list[str] = field(default_factory=list)
@@ -84,6 +86,9 @@ class Agent(ABC):
         is answered "No action could be read …", costs `penalty` and is asked for again, `retries` times; then
         `fallback_action` is played. `unreadable` counts such responses.
     critic: a network of its own; None is the model's value head.
+    phrases: instead of writing freely it says one of these, each chosen with the probability that `PhraseActor` gives it, and
+        `extract_action` reads it as ever. `act(observation, action_mask=...)` says which of them are allowed.
+    window: exchanges that it remembers, beside the newest observation; None is as many as fit.
 
     Where the dialogue would not fit into the model's context, the oldest exchanges leave, each observation with its response; the system
     prompt and the newest stay.
@@ -101,6 +106,8 @@ class Agent(ABC):
         retries: int = 1,
         penalty: float = 0.0,
         critic: CriticNetwork | None = None,
+        phrases: Sequence[str] | None = None,
+        window: int | None = None,
         seed: int = 0,
     ):
         generation, learning = dict(generate_config_dict or {}), dict(ppo_config_dict or {})
@@ -110,14 +117,19 @@ class Agent(ABC):
         )
         _require_known("generate_config_dict", generation, ["temperature", "top_k", "top_p"])
         _require_known("ppo_config_dict", learning, [one.name for one in fields(PPOConfig)])
-        if self.max_new_tokens < 1 or self.batch_size < 1 or retries < 0 or penalty < 0:
-            raise ValueError(f"max_new_tokens={self.max_new_tokens}, batch_size={self.batch_size}, retries={retries}, penalty={penalty}; the "
-                             "first two are at least 1, the others not negative")  # fmt: skip
+        if self.max_new_tokens < 1 or self.batch_size < 1 or retries < 0 or penalty < 0 or (window or 0) < 0:
+            raise ValueError(f"max_new_tokens={self.max_new_tokens}, batch_size={self.batch_size}, retries={retries}, penalty={penalty}, "
+                             f"window={window}; the first two are at least 1, the others not negative")  # fmt: skip
+        if phrases is not None and {"top_k", "top_p"} & generation.keys():
+            raise ValueError("top_k and top_p are for tokens; of phrases, leave them out of generate_config_dict")
         with_head = model if isinstance(model, AutoModelForCausalLMWithValueHead) else None
-        self.actor = LMActorNetwork(model if with_head is None else with_head.lm, tokenizer=tokenizer, **generation).to(device)
-        self.format = ChatFormat(self.actor.tokenizer, self.get_system_prompt())
+        temperature = {} if phrases is None else {"temperature": generation.pop("temperature", 1.0)}
+        lm = LMActorNetwork(model if with_head is None else with_head.lm, tokenizer=tokenizer, **generation).to(device)
+        self.format = ChatFormat(lm.tokenizer, self.get_system_prompt())
         self.codec = self.format.codec
-        match_tokens(self.actor, self.codec.size)
+        self.actor = lm if phrases is None else PhraseActor(lm, phrases, **temperature).to(device)
+        self.phrases, self.window = phrases, window
+        match_tokens(self.actor, self.codec.size if phrases is None else len(phrases))
         if critic is None:
             critic = self.actor.value_head()
             if with_head is not None:
@@ -127,6 +139,9 @@ class Agent(ABC):
             self.actor, self.critic, PPOConfig(**learning), generator=torch.Generator(device).manual_seed(seed)
         )
         self.action_space, self.retries, self.penalty = action_space, retries, penalty
+        for phrase in phrases or ():
+            if self._read(phrase) is None:
+                raise ValueError(f"extract_action reads no action from the phrase {phrase!r}; every phrase must be one")
         self.learning = True
         self.unreadable = 0
         self.log: list[dict[str, Any]] = []  # an entry for each update
@@ -164,11 +179,16 @@ class Agent(ABC):
         self.learning = False
 
     @torch.no_grad()
-    def act(self, observation: Any) -> Any:
-        """The action that the model chooses; never None."""
+    def act(self, observation: Any, action_mask: Any = None) -> Any:
+        """The action that the model chooses; never None. `action_mask` (A,) bool: the phrases that are allowed now."""
+        legal = None
+        if action_mask is not None:
+            if self.phrases is None:
+                raise ValueError("an action_mask is for phrases, one entry for each; give Agent(..., phrases=[...])")
+            legal = torch.from_numpy(check_masks(action_mask, 1, len(self.phrases))).to(self.actor.device)
         text = self.format_observation(observation)
         for _ in range(self.retries + 1):
-            response = self._write(text)
+            response = self._write(text, legal)
             action = self._read(response)
             if action is not None:
                 return action
@@ -226,14 +246,14 @@ class Agent(ABC):
             return None
         return None if self.action_space is not None and not self.action_space.contains(action) else action
 
-    def _write(self, text: str) -> str:
+    def _write(self, text: str, legal: torch.Tensor | None = None) -> str:
         """A turn is written after the user's `text`; the response without the token that ends it."""
         episode = self._episode
         if episode is None:
             self._episode = episode = Episode()
-            block = self.format.opening(text)
-        else:
-            block = self.format.reply(text, episode.turn)
+        if self.window is not None:
+            self._leave(episode, max(0, len(episode.exchanges) - self.window))
+        block = self.format.reply(text, episode.turn) if episode.exchanges else self.format.opening(text)
         self._make_room(episode, len(block))
         if self._session is None:
             self._session, episode.unread = self.actor.session(1), list(episode.tokens)
@@ -241,49 +261,62 @@ class Agent(ABC):
         episode.exchanges.append((text, len(episode.tokens)))
         episode.unread += block
         episode.turn = []
-        while not episode.turn or (episode.turn[-1] not in self.format.end_of_turn and len(episode.turn) < self.max_new_tokens):
-            self._choose(episode)
+        if self.phrases is not None:
+            self._choose(episode, legal)
+        while self.phrases is None and self._goes_on(episode.turn):
+            self._choose(episode, None)
         response = self.codec.text_until(episode.turn, self.format.end_of_turn).strip()
         episode.texts.append(response)
         return response
 
-    def _choose(self, episode: Episode) -> None:
-        """One token more."""
+    def _goes_on(self, turn: list[int]) -> bool:
+        return not turn or (turn[-1] not in self.format.end_of_turn and len(turn) < self.max_new_tokens)
+
+    def _choose(self, episode: Episode, legal: torch.Tensor | None) -> None:
+        """One token more, or a phrase."""
         assert self._session is not None
-        outputs, _ = self._session.extend([episode.unread])  # (1, V)
+        outputs, _ = self._session.extend([episode.unread])  # (1, V), of phrases (1, A)
         policy = self.actor.policy
-        legal = policy.narrowed(outputs, None)  # type: ignore[attr-defined]  # top-k and top-p
+        legal = policy.narrowed(outputs, legal)  # type: ignore[attr-defined]  # top-k and top-p
         if self.learning:
             action, log_prob = policy.sample(outputs, self._generator, legal)
         else:
             action = policy.mode(outputs, legal)
             log_prob, _ = policy.log_probs_and_entropy(outputs, action, legal)
-        token = int(action)
-        if legal is not None:
-            episode.legal.append(legal[0].cpu().numpy())
+        said = [int(action)] if isinstance(self.actor, LMActorNetwork) else self.actor.ids[int(action)]
+        if legal is not None or episode.legal:
+            everything = np.ones(policy.num_outputs, bool)
+            episode.legal += [everything] * (len(episode.actions) - len(episode.legal))  # where no mask was given before
+            episode.legal.append(everything if legal is None else legal[0].cpu().numpy())
         episode.row.append(len(episode.rows))
         episode.col.append(len(episode.tokens) - 1)
-        episode.actions.append(token)
+        episode.actions.append(int(action))
         episode.log_probs.append(float(log_prob))
         episode.rewards.append(0.0)
-        episode.tokens.append(token)
-        episode.turn.append(token)
-        episode.unread = [token]
+        episode.tokens += said
+        episode.turn += said
+        episode.unread = list(said)
+
+    def _leave(self, episode: Episode, count: int) -> None:
+        """The oldest exchanges are forgotten, each observation with its response; what is left begins a new row."""
+        if count == 0:
+            return
+        episode.rows.append(np.array(episode.tokens, np.int64))
+        kept = episode.exchanges[count:]
+        opening, begin = (self.format.opening(kept[0][0]), kept[0][1]) if kept else ([], len(episode.tokens))
+        episode.tokens = [*opening, *episode.tokens[begin:]]
+        episode.exchanges = [(said, start - begin + len(opening)) for said, start in kept]
+        self._session = None
 
     def _make_room(self, episode: Episode, block: int) -> None:
-        """The oldest exchanges leave, if the next turn might not fit; what is left begins a new row."""
+        """The oldest exchanges leave, if the next turn might not fit."""
         context = self.actor.context
         room = None if context is None else context - block - self.max_new_tokens
         if room is None or len(episode.tokens) <= room:
             return
         for place, (text, begin) in enumerate(episode.exchanges[1:], start=1):
-            opening = self.format.opening(text)
-            if len(opening) + len(episode.tokens) - begin <= room:
-                episode.rows.append(np.array(episode.tokens, np.int64))
-                episode.tokens = [*opening, *episode.tokens[begin:]]
-                moved = begin - len(opening)
-                episode.exchanges = [(said, start - moved) for said, start in episode.exchanges[place:]]
-                self._session = None
+            if len(self.format.opening(text)) + len(episode.tokens) - begin <= room:
+                self._leave(episode, place)
                 return
         raise ValueError(f"an observation of {block} tokens, the newest exchange and a response of up to {self.max_new_tokens} do "
                          f"not fit into the model's context of {context}; shorten them, or take a model with a longer one")  # fmt: skip

@@ -2,15 +2,17 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Literal
 
 import numpy as np
 
+from gymformer.data.arithmetic import HELD_OUT_SHARE, is_held_out
 from gymformer.data.logic import Formula, Truth, atoms, evaluate, negation, parse, truth_table
 
-__all__ = ["ISLAND", "KINDS", "Puzzle", "Reading", "read", "read_puzzle", "solution"]
+__all__ = ["ISLAND", "KINDS", "DrawPuzzle", "Puzzle", "Reading", "draw_of_split", "read", "read_puzzle", "solution"]
 
 # What holds beside the premises; it tells which kind of puzzle this is.
 ISLAND = "Everybody is a knight, who says nothing false, or a knave, who says nothing true."
@@ -24,6 +26,7 @@ SAYS = re.compile(r"(\w+) says: (.+)")
 KNIGHT, KNAVE = " is a knight", " is a knave"
 QUANTIFIED = re.compile(r"(All|No|Some) (\w+) are (not )?(\w+)")
 CATEGORY = re.compile(r"one ([^()]+) \(([^()]+)\)")
+MOST_DRAWS = 1000  # until a puzzle falls on the side that is wanted
 MOST_WORLDS = 2_000_000  # 4 houses with 4 properties have 331,776
 
 
@@ -39,6 +42,9 @@ class Puzzle:
     def __str__(self) -> str:
         premises = [f"{number}. {premise}." for number, premise in enumerate(self.premises, start=1)]
         return "\n".join([*filter(None, [self.rules]), *premises, self.question, f"Answers: {', '.join(self.answers)}"])
+
+
+DrawPuzzle = Callable[[np.random.Generator, float | None], tuple[Puzzle, str]]  # a puzzle and its answer, at a difficulty
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,24 @@ def read(puzzle: Puzzle) -> Reading:
     if puzzle.rules.startswith("There are "):
         return read_street(puzzle)
     return read_propositions(puzzle)
+
+
+def draw_of_split(
+    draw: DrawPuzzle, split: Literal["train", "test"], rng: np.random.Generator, difficulty: float | None
+) -> tuple[Puzzle, str]:
+    """The first puzzle that `draw` gives on this side of the split.
+
+    The side follows from the puzzle alone (`is_held_out`): from its rules, its question, and which words each premise has. So a
+    tenth of all puzzles is "test", and none of them is drawn for "train", in no process, by no seed, and in no other order of its
+    premises or of the words in them ("Wet or Cold", "Cold or Wet").
+    """
+    for _ in range(MOST_DRAWS):
+        puzzle, answer = draw(rng, difficulty)
+        premises = sorted(" ".join(sorted(premise.casefold().split())) for premise in puzzle.premises)
+        if is_held_out("\n".join([puzzle.rules, *premises, puzzle.question.casefold()])) == (split == "test"):
+            return puzzle, answer
+    raise ValueError(f"none of {MOST_DRAWS} puzzles at difficulty {difficulty} is on the side {split!r}, of which {HELD_OUT_SHARE:.0%} are "
+                     "test: there are too few different ones. Give more templates and variables, or another difficulty")  # fmt: skip
 
 
 def solution(puzzle: Puzzle) -> str:

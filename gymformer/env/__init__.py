@@ -3,6 +3,7 @@
 from gymformer.env.chat import ChatFormat
 from gymformer.env.codec import load_tokenizer
 from gymformer.env.cot_env import CoTEnv
+from gymformer.env.dialogue_env import DialogueEnv
 from gymformer.env.gsm8k_env import GSM8KEnv
 from gymformer.env.lines_to_tokens import LinesToTokens
 from gymformer.env.llm_env import LLMEnv
@@ -10,6 +11,9 @@ from gymformer.env.logic_puzzle_env import LogicPuzzleEnv
 from gymformer.env.making import for_language_model
 from gymformer.env.math_env import MATHEnv
 from gymformer.env.memory_buffer_env import MemoryBufferEnv
+from gymformer.env.meta_reasoning_env import MetaReasoningEnv
+from gymformer.env.mixture import Mixture
+from gymformer.env.phrases_to_tokens import PhrasesToTokens
 from gymformer.env.rlhf_env import RLHFEnv, create_vectorized_envs
 from gymformer.env.solution_env import SolutionEnv
 from gymformer.env.summarization_env import SummarizationEnv
@@ -22,12 +26,16 @@ __all__ = [
     "AnyText",
     "ChatFormat",
     "CoTEnv",
+    "DialogueEnv",
     "GSM8KEnv",
     "LLMEnv",
     "LinesToTokens",
     "LogicPuzzleEnv",
     "MATHEnv",
     "MemoryBufferEnv",
+    "MetaReasoningEnv",
+    "Mixture",
+    "PhrasesToTokens",
     "RLHFEnv",
     "SolutionEnv",
     "SummarizationEnv",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gymformer.env.codec import Codec
@@ -10,7 +10,7 @@ from gymformer.env.codec import Codec
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["ChatFormat"]
+__all__ = ["ChatFormat", "chat_format"]
 
 Message = tuple[str, Sequence[int]]  # role, ids of the content
 
@@ -22,6 +22,16 @@ PLAIN_TEMPLATE = (
 )
 MARK = "gymformer{}mark"  # stands for a message's content while a template is rendered
 MARKS = re.compile(r"gymformer\d+mark")
+
+
+@lru_cache(maxsize=16)
+def _shared(tokenizer: "PreTrainedTokenizerBase", system_prompt: str | None, template: str | None) -> "ChatFormat":
+    return ChatFormat(tokenizer, system_prompt)
+
+
+def chat_format(tokenizer: "PreTrainedTokenizerBase", system_prompt: str | None = None) -> "ChatFormat":
+    """One format for all environments with this tokenizer and prompt: what the first has worked out the others know."""
+    return _shared(tokenizer, system_prompt, str(tokenizer.chat_template))
 
 
 class ChatFormat:
@@ -36,7 +46,7 @@ class ChatFormat:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", system_prompt: str | None = None):
         self.codec = Codec(tokenizer)
-        self.system = None if system_prompt is None else self.codec.trusted(system_prompt)
+        self.system = self.codec.trusted(system_prompt) if system_prompt else None
         self._template = None if tokenizer.chat_template else PLAIN_TEMPLATE
         self._literals: dict[tuple[str, ...], list[list[int]]] = {}  # ids of what stands around contents of these roles
         self.end_of_text = self._ends()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Codec", "RunningText", "load_tokenizer"]
 
+REMEMBERED = 4096  # texts whose ids are kept
 LONGEST_CHARACTER = 8  # tokens; more than that without a whole character is no character at all
 
 
@@ -42,6 +43,7 @@ class Codec:
         self.size = max(len(tokenizer), 1 + max(added.values(), default=-1))  # an id may lie above a hole
         self._pieces: dict[int, str] = {}
         self._plain = PlainText(tokenizer)
+        self._known: dict[str, list[int]] = {}  # texts come again: a game has few observations, or few parts that differ
         self.control = self._plain.control
 
     def trusted(self, text: str) -> list[int]:
@@ -53,7 +55,11 @@ class Codec:
 
         Halves of characters (lone surrogates, which JSON can hold) read "?".
         """
-        return self._plain(text)
+        if text not in self._known:
+            if len(self._known) == REMEMBERED:
+                self._known.clear()
+            self._known[text] = self._plain(text)
+        return list(self._known[text])
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of `ids`, control tokens by their names; what is no UTF-8 reads U+FFFD."""

@@ -1,7 +1,7 @@
 """From what a user names to the environment that a language model with a given tokenizer plays."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 from gymnasium.vector import VectorEnv
 
 from gymformer.env.lines_to_tokens import LinesToTokens
+from gymformer.env.phrases_to_tokens import PhrasesToTokens
 from gymformer.env.text_env import is_text_env, writes_lines
 from gymformer.env.text_to_tokens import MAX_TURN_TOKENS, TextToTokens
 from gymformer.env.to_text import ToText, has_words
@@ -19,9 +20,10 @@ from gymformer.env.token_env import is_token_env
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["default_model", "for_language_model", "is_for_language"]
+__all__ = ["default_model", "for_language_model", "is_for_language", "wrapped"]
 
 Source = str | gym.Env | VectorEnv | Callable[..., gym.Env]
+Around = Callable[[gym.Env], gym.Env]
 
 
 def for_language_model(
@@ -31,6 +33,8 @@ def for_language_model(
     *,
     max_turn_tokens: int | None = None,
     context: int | None = None,
+    around: Around | None = None,
+    phrases: Sequence[str] | None = None,
 ) -> tuple[Source, dict[str, Any]]:
     """The environment, and the arguments to make it with, as an actor with this tokenizer plays it.
 
@@ -39,8 +43,9 @@ def for_language_model(
     was loaded. An environment from texts to texts becomes one of tokens (`TextToTokens` with `context` and `max_turn_tokens`;
     None: 128, or a quarter of a context that is small, so that it holds several turns; or, where its actions are the lines of
     one message, `LinesToTokens` with lines of so many tokens), and any other whose actions can be read from words becomes one of
-    texts first (`ToText`). What is left is passed on unchanged. To
-    see which it is, an id or a callable is made once.
+    texts first (`ToText`). An actor that chooses among `phrases` plays one of texts by saying these (`PhrasesToTokens`), and any
+    other with as many actions by their names. `around` puts a wrapper around it: around its texts, where it becomes one of tokens.
+    What is left is passed on unchanged. To see which it is, an id or a callable is made once.
 
     The arguments returned may hold the tokenizer: what is written to a file is what the user gave.
     """
@@ -50,7 +55,9 @@ def for_language_model(
     if isinstance(env, VectorEnv):
         return env, arguments
     if isinstance(env, gym.Env):
-        return (_in_tokens(env, tokenizer, max_turn_tokens, context) if _is_put_into_tokens(env) else env), arguments
+        if not _is_put_into_tokens(env):
+            return wrapped(env, around), arguments
+        return _in_tokens(env, tokenizer, max_turn_tokens, context, around, phrases), arguments
     maker, registered = _maker(_spec(env)) if isinstance(env, str) else (env, {})
     if maker is None:  # a vector version alone
         return env, arguments
@@ -63,9 +70,17 @@ def for_language_model(
     if isinstance(env, str):  # what a callable gave may be its only one
         probe.close()
     if not wraps:
-        return env, arguments
-    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
-    return TurnsAsTokens(env, tokenizer, max_turn_tokens, context, name), arguments
+        return wrapped(env, around), arguments
+    return TurnsAsTokens(env, tokenizer, max_turn_tokens, context, around, phrases, _name(env)), arguments
+
+
+def wrapped(env: Source, around: Around | None) -> Source:
+    """The environment, or what makes it, with a wrapper around it; as it is where there is none. Raises ValueError for a vector."""
+    if around is None:
+        return env
+    if isinstance(env, VectorEnv):
+        raise ValueError("a wrapper cannot be put around the environments of a ready vector; wrap each of them before")
+    return around(env) if isinstance(env, gym.Env) else Made(env, around, _name(env))
 
 
 def is_for_language(env: Source) -> bool:
@@ -92,23 +107,47 @@ class TurnsAsTokens:
     tokenizer: "PreTrainedTokenizerBase" = field(repr=False)
     max_turn_tokens: int
     context: int | None
+    around: Around | None
+    phrases: Sequence[str] | None
     __name__: str
 
     def __call__(self, **arguments: Any) -> gym.Env:
-        return _in_tokens(_make(self.env, arguments), self.tokenizer, self.max_turn_tokens, self.context)
+        made = _make(self.env, arguments)
+        return _in_tokens(made, self.tokenizer, self.max_turn_tokens, self.context, self.around, self.phrases)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Makes an environment, and puts a wrapper around it. It can be sent to another process where both parts can."""
+
+    env: str | Callable[..., gym.Env]
+    around: Around
+    __name__: str
+
+    def __call__(self, **arguments: Any) -> gym.Env:
+        return self.around(_make(self.env, arguments))
 
 
 def _is_put_into_tokens(env: gym.Env) -> bool:
     return is_text_env(env) or (not is_token_env(env) and has_words(env))
 
 
-def _in_tokens(env: gym.Env, tokenizer: "PreTrainedTokenizerBase", max_turn_tokens: int, context: int | None) -> gym.Env:
+def _in_tokens(env: gym.Env, tokenizer: "PreTrainedTokenizerBase", max_turn_tokens: int, context: int | None,
+               around: Around | None, phrases: Sequence[str] | None) -> gym.Env:  # fmt: skip
     """An environment of texts, or one that can be put into words, as one of tokens."""
     if not is_text_env(env):
-        env = ToText(env)
+        env = ToText(env, actions=None if phrases is None else [phrase.strip() for phrase in phrases])
+    if around is not None:
+        env = around(env)
+    if phrases is not None:
+        return PhrasesToTokens(env, tokenizer, phrases, context=context)
     if writes_lines(env):
         return LinesToTokens(env, tokenizer, max_line_tokens=max_turn_tokens)
     return TextToTokens(env, tokenizer, max_turn_tokens=max_turn_tokens, context=context)
+
+
+def _name(env: str | Callable[..., gym.Env]) -> str:
+    return env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
 
 
 def _make(env: str | Callable[..., gym.Env], arguments: dict[str, Any]) -> gym.Env:

@@ -7,7 +7,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 
-from gymformer.env.chat import ChatFormat
+from gymformer.env.chat import ChatFormat, chat_format
 from gymformer.env.codec import load_tokenizer
 from gymformer.env.text_env import is_text_env, writes_lines
 
@@ -57,7 +57,7 @@ class TextToTokens(gym.Wrapper[tuple[int, ...], Any, str, str]):
         if system_prompt is None and env.has_wrapper_attr("system_prompt"):
             system_prompt = env.get_wrapper_attr("system_prompt")
         self.tokenizer = load_tokenizer(tokenizer)
-        self.format = ChatFormat(self.tokenizer, system_prompt)
+        self.format = chat_format(self.tokenizer, system_prompt)
         self.format.reply("", [])  # a template that cannot is found out here, not after the first turn
         self.codec, self.max_turn_tokens, self.context = self.format.codec, max_turn_tokens, context
         self.action_space = spaces.Discrete(self.codec.size)

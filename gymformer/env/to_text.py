@@ -87,7 +87,7 @@ class ToText(gym.Wrapper[str, str, Any, Any]):
         observation, self._info = self.env.reset(seed=seed, options=options)
         self._unreadable = self._in_a_row = 0
         self._playing = True
-        return self._told(observation), {**self._info, "unreadable": 0}
+        return self.told(observation), {**self._info, "unreadable": 0}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         if not self._playing:
@@ -107,9 +107,10 @@ class ToText(gym.Wrapper[str, str, Any, Any]):
         self._playing = not (terminated or truncated)
         cost = 0.0 if refusal is None else self.penalty
         info = {**self._info, "unreadable": self._unreadable, "action": chosen}
-        return self._told(observation), float(reward) - cost, bool(terminated), bool(truncated), info
+        return self.told(observation), float(reward) - cost, bool(terminated), bool(truncated), info
 
-    def _told(self, observation: Any) -> str:
+    def told(self, observation: Any) -> str:
+        """An observation of the environment in words."""
         if self._format is not None:
             return self._format(observation)
         return describe(self.env.observation_space, observation, self.names)

@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 
 from gymformer.env.codec import Codec, RunningText, load_tokenizer
 from gymformer.env.rendering import ansi, token_html
-from gymformer.rewards.component import RewardComponent, RewardSum
+from gymformer.rewards.component import RewardComponent, RewardSum, failing_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RewardFn", "TokenEnv", "is_token_env"]
 
-RewardFn = Callable[[str], float] | RewardComponent | RewardSum
+RewardFn = Callable[[str], float] | RewardComponent | RewardSum | Sequence[RewardComponent]
 
 
 def is_token_env(env: gym.Env) -> bool:
@@ -41,14 +41,15 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
     Action: `Discrete(V)`, a token id; V counts the tokenizer's tokens. A model's spare rows beyond them are refused.
     Observation: `Sequence(Discrete(V))`, a new tuple of the prompt's ids and of all actions so far.
     Reward: 0 until the end; there `reward_fn`, or else `score`, of the text that the actions wrote. `reward_fn` is a function
-        of that text, or a `RewardComponent` or `RewardSum` of the state: "prompt", "text", and all `facts`. With
-        `pays="token"` each token is paid what it added to the worth of the text so far, the first one all that there is: the
-        sum over an episode is the same.
+        of that text, or a `RewardComponent`, several, or a `RewardSum` of the state: "prompt", "text", "tokens" (how many the
+        actions wrote), and all `facts`. With `pays="token"` each token is paid what it added to the worth of the text so far
+        (the state then says whether it has "ended"), the first one all that there is: the sum over an episode is the same.
     Episode end: `terminated` when `is_over` says so. After `max_generation` tokens without that, the text is cut: with
         `at_limit="truncate"` the step is `truncated` and pays nothing, as the text is not finished (a learner bootstraps its
         value); with "terminate" the limit is part of the task: the step is `terminated` and pays for the text as it stands.
         A further step raises ResetNeeded.
-    Info: "prompt" and "text" at reset and at the end, "text" at every step (a character that lacks bytes waits), and `facts`.
+    Info: "prompt" and "text" at reset and at the end, "text" at every step (a character that lacks bytes waits), and `facts`;
+        "tokens" at the end; "reward_terms" where components paid: what each of them has paid so far.
     Reset options: "score_later", True: the end of this episode pays 0, and its last info says "score_later". An environment that
         can pay for many episodes at once declares so by a method `score_together`, and the rollout then asks for this.
     Rendering: "ansi", prompt and continuation; "html", the tokens in colours.
@@ -75,9 +76,11 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
             raise ValueError(f'at_limit={at_limit!r} is not known; use "truncate" or "terminate"')
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode={render_mode!r} is not one of {self.metadata['render_modes']}")
+        if isinstance(reward_fn, Sequence | RewardComponent):
+            reward_fn = RewardSum([reward_fn] if isinstance(reward_fn, RewardComponent) else reward_fn)
         if reward_fn is not None and not callable(reward_fn):
-            raise TypeError(f"reward_fn is a {type(reward_fn).__name__}, but must be a function of the text, a RewardComponent or a RewardSum; "
-                            "several together: RewardSum([RewardComponent.of_text(name, function, weight), ...])")  # fmt: skip
+            raise TypeError(f"reward_fn is a {type(reward_fn).__name__}, but must be a function of the text, a RewardComponent, a RewardSum, or "
+                            "several components: [RewardComponent.of_text(name, function, weight), ...]")  # fmt: skip
         self.tokenizer = load_tokenizer(tokenizer)
         self.codec = Codec(self.tokenizer)
         self.ends = self.codec.eos  # tokens that end a text without being part of it
@@ -140,23 +143,25 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         at_limit = not over and len(self._new) >= self.max_generation
         if not (over or at_limit):
             info = {"text": self.text}
-            return observation, self._growth(self.text) if self.pays == "token" else 0.0, False, False, info
+            return observation, self._growth(self.text, info, ended=False) if self.pays == "token" else 0.0, False, False, info
         self._playing = False
         truncated = at_limit and self.at_limit == "truncate"
         text = self.codec.text_until(self._new, self.ends)
-        info = {"prompt": self.codec.text(self._prompt), "text": text, **self.facts(text)}
+        info = {"prompt": self.codec.text(self._prompt), "text": text, "tokens": len(self._new), **self.facts(text)}
         if self.pays == "token":
-            reward = self._growth(text, info)
+            reward = self._growth(text, info, ended=True)
         elif self._scores_later and not truncated:
             reward, info["score_later"] = 0.0, True
         else:
             reward = 0.0 if truncated else self._reward(text, info)
         return observation, reward, not truncated, truncated, info
 
-    def _growth(self, text: str, info: dict[str, Any] | None = None) -> float:
+    def _growth(self, text: str, info: dict[str, Any], ended: bool) -> float:
         """What the text is worth beyond what was paid for it already."""
-        state = {"prompt": self.codec.text(self._prompt), "text": text, **self.facts(text)} if info is None else info
+        state = {"prompt": self.codec.text(self._prompt), "tokens": len(self._new), **self.facts(text), **info, "ended": ended}
         worth = self._reward(text, state)
+        if "reward_terms" in state:
+            info["reward_terms"] = state["reward_terms"]
         growth, self._paid = worth - self._paid, worth
         return growth
 
@@ -165,10 +170,9 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
             case None:
                 return float(self.score(text))
             case RewardSum() as total:
-                info["reward_terms"] = total.terms(info)
+                with failing_in(type(self).__name__):
+                    info["reward_terms"] = total.terms(info)
                 return sum(info["reward_terms"].values(), 0.0)
-            case RewardComponent() as component:
-                return component(info)
             case function:
                 reward = function(text)
                 if reward is None:

@@ -84,12 +84,13 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
         env, env_kwargs = _of_training(agent, env_kwargs, "play_tokens")
     source: EnvSource = env
     if getattr(agent.actor, "has_tokenizer", False):
-        source, env_kwargs = for_language_model(env, env_kwargs, agent.actor.tokenizer, context=agent.actor.context)  # type: ignore[attr-defined]
+        words: dict[str, Any] = {"context": agent.actor.context, "phrases": getattr(agent.actor, "phrases", None)}
+        source, env_kwargs = for_language_model(env, env_kwargs, agent.actor.tokenizer, **words)  # type: ignore[attr-defined]
     count = num_envs or (1 if isinstance(env, gym.Env) else min(episodes, agent.actor.rows_at_once))
     envs = make_envs(source, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:
-        _require_same_spaces(agent, envs)
+        require_same_spaces(agent, envs)
         assert isinstance(envs, TokenEnvs)
         generator = torch.Generator(agent.actor.device).manual_seed(derive_seed(seed, "actions"))
         envs.reset(derive_seed(seed, "episodes"))
@@ -122,7 +123,7 @@ def _play(agent: TrainedAgent, env: EnvSource, episodes: int, greedy: bool, seed
     envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:
-        _require_same_spaces(agent, envs)
+        require_same_spaces(agent, envs)
         assert isinstance(envs, Envs)
         envs.encoder, envs.learn_statistics = agent.encoder, False
         with threads_for(next(agent.actor.parameters()).device, agent.actor):
@@ -132,7 +133,7 @@ def _play(agent: TrainedAgent, env: EnvSource, episodes: int, greedy: bool, seed
             envs.close()
 
 
-def _require_same_spaces(agent: TrainedAgent, envs: Envs | TokenEnvs) -> None:
+def require_same_spaces(agent: TrainedAgent, envs: Envs | TokenEnvs) -> None:
     if (envs.observation_space, envs.action_space) != (agent.observation_space, agent.action_space):
         raise ValueError(f"the agent reads {agent.observation_space} and acts in {agent.action_space}, but {envs.id} gives "
                          f"{envs.observation_space} and takes {envs.action_space}; evaluate it in the environment that it "

@@ -100,12 +100,12 @@ def _tokens(segment: Segment, columns: dict[str, np.ndarray], decode: Decode) ->
         for i in range(-1, len(ids)):  # place -1 is before the row's first token
             if i >= 0:
                 t = kept.get((r, i))
-                known: dict[str, Any] = {} if t is None else _numbers(columns, t)
+                known: dict[str, Any] = {} if t is None else {**_numbers(columns, t), "noted": _noted(segment, t)}
                 tokens.append(TracedToken(texts[i], ids[i], r, t, **known))
             for t in lost.get((r, i), ()):
                 action = int(segment.actions[t])
                 text = pieces([*ids[max(0, i + 1 - WINDOW) : i + 1], action], decode)[-1]
-                tokens.append(TracedToken(text, action, r, t, kept=False, **_numbers(columns, t)))
+                tokens.append(TracedToken(text, action, r, t, kept=False, noted=_noted(segment, t), **_numbers(columns, t)))
     return tokens
 
 
@@ -130,6 +130,11 @@ def places_of(segment: Segment) -> tuple[dict[tuple[int, int], int], dict[tuple[
 
 def _numbers(columns: dict[str, np.ndarray], t: int) -> dict[str, float]:
     return {name: float(column[t]) for name, column in columns.items()}
+
+
+def _noted(segment: Segment, t: int) -> dict[str, float]:
+    """What this decision was paid by terms of the reward, and the policies that it violated."""
+    return {name: values[t] for name, values in (segment.noted or {}).items() if values[t]}
 
 
 def decoder_of(actor: ActorNetwork) -> Decode:

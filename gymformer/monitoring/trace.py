@@ -78,6 +78,7 @@ class TracedToken:
     value: float | None = None
     advantage: float | None = None
     ratio: float | None = None
+    noted: dict[str, float] = field(default_factory=dict)  # "reward/NAME", "safety/POLICY": what is not 0 here
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,11 @@ class TokenTrace:
     def metrics(self) -> list[Metric]:
         """Those that at least one decision knows."""
         return [metric for metric in METRICS if any(getattr(token, metric.name) is not None for token in self.decisions)]
+
+    @property
+    def noted(self) -> list[str]:
+        """Terms of the reward and policies of safety for which something was paid or counted, in the order of their names."""
+        return sorted({name for token in self.decisions for name in token.noted})
 
     def values_of(self, metric: Metric) -> list[float]:
         """Of the decisions that know it."""
@@ -217,8 +223,9 @@ def visible_character(char: str) -> str:
 def _lines(trace: TokenTrace) -> Iterator[str]:
     """A header, then one line for each decision, and one for each stretch that the environment wrote."""
     metrics = trace.metrics
-    cells = {token.decision: _cells(token, metrics) for token in trace.decisions}
-    header = ["", "token", *(metric.label for metric in metrics)]
+    names = trace.noted
+    cells = {token.decision: _cells(token, metrics, names) for token in trace.decisions}
+    header = ["", "token", *(metric.label for metric in metrics), *(_clipped(visible(name), 24) for name in names)]
     widths = [max(map(columns, column)) for column in zip(header, *cells.values(), strict=True)]
     rows = len({token.row for token in trace.tokens})
     yield _aligned(header, widths)
@@ -235,8 +242,8 @@ def _lines(trace: TokenTrace) -> Iterator[str]:
             yield f"{' ' * widths[0]}  │ {_clipped(text, 72)}  ({len(run)} token{'s' if len(run) > 1 else ''})"
 
 
-def _cells(token: TracedToken, metrics: list[Metric]) -> list[str]:
-    numbers = (getattr(token, metric.name) for metric in metrics)
+def _cells(token: TracedToken, metrics: list[Metric], names: list[str]) -> list[str]:
+    numbers = [*(getattr(token, metric.name) for metric in metrics), *(token.noted.get(name) for name in names)]
     piece = _clipped(visible(token.text, "·") or "∅", 16)
     return [str(token.decision), piece, *("" if value is None else number(value) for value in numbers)]
 

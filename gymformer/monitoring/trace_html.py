@@ -18,7 +18,7 @@ from gymformer.monitoring.trace import (
     visible_character,
 )
 
-__all__ = ["fragment", "page"]
+__all__ = ["SCRIPT", "STYLE", "fragment", "heat_map", "page"]
 
 FOLD = 160  # tokens of the environment in a row; of more, the middle is folded away
 HEAD, TAIL = 40, 80  # tokens of such a stretch that stay in sight
@@ -27,7 +27,7 @@ BAR = 14  # pixels that a decision takes in the chart at most
 
 def fragment(trace: TokenTrace, metric: str | None) -> str:
     """One trace with the style and the script that it needs. `metric` colours the tokens at first."""
-    return f"<style>{STYLE}</style>{_trace(trace, metric)}<script>{SCRIPT}</script>"
+    return f"<style>{STYLE}</style>{heat_map(trace, metric)}<script>{SCRIPT}</script>"
 
 
 def page(traces: Sequence[TokenTrace], metrics: Sequence[str | None], title: str = "") -> str:
@@ -36,13 +36,14 @@ def page(traces: Sequence[TokenTrace], metrics: Sequence[str | None], title: str
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(visible(title))}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{PAGE_STYLE}{STYLE}</style></head>'
-        f"<body>{''.join(_trace(trace, metric) for trace, metric in zip(traces, metrics, strict=True))}"
+        f"<body>{''.join(heat_map(trace, metric) for trace, metric in zip(traces, metrics, strict=True))}"
         f"<script>{SCRIPT}</script></body></html>\n"
     )
 
 
-def _trace(trace: TokenTrace, metric: str | None) -> str:
-    """A form, because its radio buttons then belong together and to no other trace on the page; it sends nothing."""
+def heat_map(trace: TokenTrace, metric: str | None) -> str:
+    """One trace without the style and the script that it needs. It is a form, because its radio buttons then belong together
+    and to no other trace on the page; it sends nothing."""
     scales = {m: trace.scale_of(m) for m in trace.metrics}
     parts = [_header(trace)]
     if scales:
@@ -129,6 +130,7 @@ def _token(token: TracedToken, scales: dict[Metric, Scale]) -> str:
     lines = [f"{name}\tid {token.id}", f"decision\t{token.decision}"]
     lines += [] if token.kept else [f"{NOT_KEPT}\t"]
     lines += [f"{metric.label}\t{_number(value)}" for metric in scales if (value := getattr(token, metric.name)) is not None]
+    lines += [f"{visible(name)}\t{_number(value)}" for name, value in token.noted.items()]
     colours = ((metric, _coordinate(token, metric, scale)) for metric, scale in scales.items())
     style = ";".join(f"--{metric.name}:{x:.3f}".rstrip("0").rstrip(".") for metric, x in colours if abs(x) >= 0.0005)
     kind = "t" if token.kept else "t lost"

@@ -1,17 +1,33 @@
 """Rewards as weighted terms that keep their names."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["RewardComponent", "RewardSum"]
+__all__ = ["RewardComponent", "RewardError", "RewardSum", "failing_in"]
+
+SHOWN = 80  # characters of the text that a failing component was asked about
+
+
+class RewardError(RuntimeError):
+    """A component of a reward failed. Nothing can be learned from what nobody has judged, so the run stops."""
+
+
+@contextmanager
+def failing_in(where: str) -> Iterator[None]:
+    """A RewardError inside says in which environment."""
+    try:
+        yield
+    except RewardError as error:
+        raise RewardError(f"in {where}, {error}") from error.__cause__
 
 
 class RewardComponent:
     """One term of a reward: weight · compute_fn(state).
 
     `state` is what an environment tells of its moment, by name: token environments tell "prompt" and "text" and whatever
-    their infos hold. A subclass gives its own method:
+    their infos hold, `Rewarded` what it lists. A subclass gives its own method:
 
         class Brevity(RewardComponent):
             def __init__(self, weight: float = 1.0):
@@ -35,7 +51,19 @@ class RewardComponent:
         return RewardComponent(name, weight, lambda state: function(state["text"]))
 
     def __call__(self, state: dict[str, Any]) -> float:
-        return self.weight * float(self.compute_fn(state))
+        """weight · compute_fn(state). Raises RewardError, which names the component, where that fails or is no finite number."""
+        try:
+            worth = float(self.compute_fn(state))
+        except Exception as error:
+            raise RewardError(self._failed(state, f"raised {type(error).__name__}: {error}")) from error
+        if not math.isfinite(self.weight * worth):
+            raise RewardError(self._failed(state, f"gave {worth} with weight {self.weight:g}, which is no finite number"))
+        return self.weight * worth
+
+    def _failed(self, state: dict[str, Any], how: str) -> str:
+        text = state.get("text")
+        about = f" for the text {text[:SHOWN]!r}" if isinstance(text, str) else ""
+        return f"the reward component {self.name!r} {how}{about}; mend its function: a reward that failed is never counted as 0"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, weight={self.weight:g})"
@@ -46,6 +74,10 @@ class RewardSum:
 
     def __init__(self, components: Iterable[RewardComponent]):
         self.components = list(components)
+        for component in self.components:
+            if not isinstance(component, RewardComponent):
+                raise TypeError(f"a sum is made of RewardComponents, not of {component!r}; wrap a function of the text: "
+                                "RewardComponent.of_text(name, function, weight)")  # fmt: skip
         names = [component.name for component in self.components]
         if len(set(names)) < len(names):
             raise ValueError(f"the components of a sum need different names, got {names}")

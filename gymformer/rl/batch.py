@@ -1,6 +1,6 @@
 """Segments as flat tensors: states, decisions, and parts of them that a network reads at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Self, TypeVar
@@ -11,7 +11,17 @@ from torch import Tensor
 
 from gymformer.rl.segment import Segment
 
-__all__ = ["DecisionBatch", "States", "importance_weights", "legal_actions", "minibatches", "parts", "per_decision", "weighted"]
+__all__ = [
+    "DecisionBatch",
+    "States",
+    "importance_weights",
+    "legal_actions",
+    "minibatches",
+    "padded",
+    "parts",
+    "per_decision",
+    "weighted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,9 @@ class States:
         """All T+1 states of every segment, one segment after another."""
         if not segments[0].reads_tokens:
             return cls(torch.from_numpy(np.concatenate([np.asarray(segment.rows) for segment in segments])).to(device))
-        rows = [row for segment in segments for row in segment.rows]
-        inputs = np.zeros((len(rows), max(map(len, rows))), np.int64)
-        for line, row in zip(inputs, rows, strict=True):
-            line[: len(row)] = row
+        inputs, place = padded([row for segment in segments for row in segment.rows])
         first = np.cumsum([0, *(len(segment.rows) for segment in segments[:-1])])
-        row = np.concatenate([n + np.asarray(segment.row) for n, segment in zip(first, segments, strict=True)])
+        row = place[np.concatenate([n + np.asarray(segment.row) for n, segment in zip(first, segments, strict=True)])]
         col = np.concatenate([np.asarray(segment.col) for segment in segments])
         return cls(*(torch.from_numpy(array).to(device) for array in (inputs, row, col)))
 
@@ -52,6 +59,10 @@ class States:
         length = int(col.max()) + 1 if len(col) else 0
         return type(self)(self.inputs[rows, :length], row, col)
 
+    def to(self, device: torch.device | str) -> Self:
+        row, col = (None if index is None else index.to(device) for index in (self.row, self.col))
+        return type(self)(self.inputs.to(device), row, col)
+
     def groups(self, size: int, order: Tensor) -> list[Tensor]:
         """Token rows taken in `order` (R,), as indices of states: parts of about `size` states; a row is never split."""
         assert self.row is not None
@@ -61,6 +72,18 @@ class States:
         part_of_row = torch.empty_like(counts).index_copy_(0, order, before * number // len(self))
         part = part_of_row[self.row]
         return list(torch.argsort(part, stable=True).split([n for n in torch.bincount(part).tolist() if n]))
+
+
+def padded(rows: Sequence[np.ndarray | list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of tokens as (R, L) int64, padded on the right, and for each row given where it lies: equal ones are there once."""
+    arrays = [np.asarray(row, np.int64) for row in rows]
+    distinct: dict[bytes, int] = {}
+    place = np.array([distinct.setdefault(row.tobytes(), len(distinct)) for row in arrays])
+    inputs = np.zeros((len(distinct), max(map(len, arrays))), np.int64)
+    for row, content in enumerate(distinct):
+        tokens = np.frombuffer(content, np.int64)
+        inputs[row, : len(tokens)] = tokens
+    return inputs, place
 
 
 def decision_index(segments: list[Segment]) -> Tensor:

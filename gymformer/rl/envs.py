@@ -23,7 +23,7 @@ from gymformer.seeding import derive_seed
 
 __all__ = ["EnvSource", "Envs", "Tick", "make_envs"]
 
-EnvSource = str | gym.Env | VectorEnv | Callable[[], gym.Env]
+EnvSource = str | gym.Env | VectorEnv | Callable[..., gym.Env]
 Vectorization = Literal["auto", "native", "sync", "async"] | Workers
 
 
@@ -40,6 +40,7 @@ class Tick:
     final_observations: dict[int, np.ndarray]  # env -> encoded last observation of the episode that ended, unless it is next
     final_infos: dict[int, dict[str, Any]] = field(default_factory=dict)  # env -> the info of its episode's last step
     lost: list[int] = field(default_factory=list)  # envs whose worker process died: phantoms, whose episodes are over unended
+    final_options: dict[int, dict[str, Any]] = field(default_factory=dict)  # env -> what its episode's reset was asked for
 
 
 class OneEnv:
@@ -90,6 +91,7 @@ class Envs:
         self.options: Callable[[], dict[str, Any]] = (
             dict  # asked for at each reset: what a curriculum wants of the next episode
         )
+        self._asked: list[dict[str, Any]] = []  # by each environment's last reset
         self.keep_raw = False  # ticks bring a copy of the raw observations, for those who look at them
         self._mask_method = _has_mask_method(vector)
         self.observations = np.empty((0, *self.encoder.shape), np.float32)  # none before the first reset
@@ -106,7 +108,9 @@ class Envs:
         is_native = not isinstance(self.vector, OneEnv | SyncVectorEnv | AsyncVectorEnv | WorkerVector)
         seed_or_seeds: Any = seeds[0] if is_native else seeds
         with self._naming_dead_workers():
-            observations, infos = self.vector.reset(seed=seed_or_seeds, options=self.options() or None)
+            asked = self.options()
+            observations, infos = self.vector.reset(seed=seed_or_seeds, options=asked or None)
+        self._asked = [asked] * self.num_envs
         self.phantom = np.zeros(self.num_envs, bool)
         self.episode_returns, self.episode_lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._stand(observations, infos)
@@ -135,7 +139,11 @@ class Envs:
                 tick.final_infos = {b: _info_of(infos, b, self.vector) for b in ended}
                 mask = lost.copy()
                 mask[ended] = True
-                observations, reset_infos = self.vector.reset(options={"reset_mask": mask} | self.options())
+                tick.final_options = {b: self._asked[b] for b in ended}
+                asked = self.options()
+                observations, reset_infos = self.vector.reset(options={"reset_mask": mask} | asked)
+                for b in [*ended, *tick.lost]:
+                    self._asked[b] = asked
                 infos = reset_infos if self.num_envs == 1 else _merge_masks(infos, reset_infos, mask)
         self._stand(observations, infos)
         return tick

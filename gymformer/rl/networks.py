@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gymformer.rl.batch import States
+from gymformer.rl.batch import States, padded
 from gymformer.rl.policy import ActionDistribution, Categorical, distribution_for
 
 __all__ = [
@@ -108,8 +109,10 @@ class ValueHead(CriticNetwork):
         return self._trunk[0]
 
     def values_of(self, hidden: Tensor) -> Tensor:
-        """(N, D) -> (N,), in float32 whatever the trunk's type."""
-        return nn.functional.linear(hidden.float(), self.head.weight.float(), self.head.bias.float()).squeeze(-1)
+        """(N, D) -> (N,), in float32 whatever the trunk's type; what an actor reads beyond the state's own D numbers is left out."""
+        return nn.functional.linear(
+            hidden[:, : self.head.in_features].float(), self.head.weight.float(), self.head.bias.float()
+        ).squeeze(-1)
 
     def forward(self, state: Tensor) -> Tensor:
         return self.evaluate(last_states(state))
@@ -137,7 +140,8 @@ class Session:
 
 
 class RecomputeSession(Session):
-    """Reads every row anew at each step: slow and obviously right, the definition that faster sessions are tested on."""
+    """Reads every row anew at each step, equal ones once: slow where rows grow, and obviously right, the definition that faster
+    sessions are tested on. Where each state is a short row of its own it is the fast one."""
 
     def __init__(self, actor: ActorNetwork, count: int, critic: CriticNetwork | None = None):
         self.actor, self.critic = actor, critic
@@ -147,13 +151,15 @@ class RecomputeSession(Session):
     def extend(self, blocks: list[list[int]]) -> tuple[Tensor, Tensor | None]:
         for row, block in zip(self.rows, blocks, strict=True):
             row.extend(block)
-        device = self.actor.device
-        inputs = torch.zeros((len(self.rows), max(map(len, self.rows))), dtype=torch.int64, device=device)
-        for line, row in zip(inputs, self.rows, strict=True):
-            line[: len(row)] = torch.tensor(row)
-        last = torch.tensor([max(len(row) - 1, 0) for row in self.rows], device=device)
-        states = States(inputs, torch.arange(len(self.rows), device=device), last)
-        return self.actor.evaluate(states), None if self.critic is None else self.critic.evaluate(states)
+        inputs, place = padded(self.rows)
+        last = np.zeros(len(inputs), np.int64)
+        last[place] = [max(len(row) - 1, 0) for row in self.rows]
+        states = States(torch.from_numpy(inputs), torch.arange(len(inputs)), torch.from_numpy(last)).to(self.actor.device)
+        back = torch.from_numpy(place).to(self.actor.device)
+        if self.critic is None:
+            return self.actor.evaluate(states)[back], None
+        outputs, values = outputs_and_values(self.actor, self.critic, states)
+        return outputs[back], values[back]
 
     def rewind(self, slot: int, length: int) -> None:
         del self.rows[slot][length:]

@@ -58,6 +58,7 @@ class PPOConfig:
     target_kl: float | None = None  # an update ends after the minibatch whose approx_kl is above it (nats); None: never
     lr_schedule: Schedule = "constant"  # "linear": to 0 at the end of training
     clip_schedule: Schedule = "constant"  # "linear": ε to 0 at the end of training
+    entropy_schedule: Schedule = "constant"  # "linear": the entropy bonus to 0 at the end of training
 
     def __post_init__(self) -> None:
         positive = {"lr_actor", "lr_critic", "eps_clip", "update_epochs", "value_clip", "max_grad_norm", "target_kl"}
@@ -79,7 +80,7 @@ class PPOConfig:
         for name in ("value_coef", "entropy_coef", "critic_warmup"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"PPOConfig.{name}={getattr(self, name)}; it must not be negative")
-        for name in ("lr_schedule", "clip_schedule"):
+        for name in ("lr_schedule", "clip_schedule", "entropy_schedule"):
             if getattr(self, name) not in ("constant", "linear"):
                 raise ValueError(f'PPOConfig.{name}="{getattr(self, name)}"; it must be "constant" or "linear"')
 
@@ -194,7 +195,7 @@ class PPO(Algorithm):
         if not warming_up:
             loss = loss - objective
         if self.config.entropy_coef and not warming_up:
-            loss = loss - self.config.entropy_coef * entropy
+            loss = loss - self.entropy_coef * entropy
         with torch.no_grad():
             change = log_ratio.exp() - 1
             approx_kl = (change - log_ratio).mean()  # k3, joschu.net/blog/kl-approx.html
@@ -210,6 +211,11 @@ class PPO(Algorithm):
     def eps_clip(self) -> float:
         """ε as of now."""
         return self.config.eps_clip * (1 - self.progress if self.config.clip_schedule == "linear" else 1)
+
+    @property
+    def entropy_coef(self) -> float:
+        """The weight of the entropy bonus as of now."""
+        return self.config.entropy_coef * remaining(self.progress, self.config.entropy_schedule)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"actor": self.actor, "critic": self.critic}

@@ -75,7 +75,7 @@ def collect(envs: Envs | TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
         actor = match_actions(actor, envs.action_space, envs.encoder.shape)
     distribution, device = actor.policy, next(actor.parameters()).device
     tape = Tape(steps or 128, envs, distribution)
-    final_observations, final_infos = {}, {}
+    final_observations, final_infos, final_options = {}, {}, {}
     ended, t = 0, 0
     while (t < steps) if steps is not None else (ended < (episodes or 0)):
         if t == tape.capacity:
@@ -103,7 +103,7 @@ def collect(envs: Envs | TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
         for b, observation in tick.final_observations.items():
             final_observations[t, b] = observation
         for b, info in tick.final_infos.items():
-            final_infos[t, b] = info
+            final_infos[t, b], final_options[t, b] = info, tick.final_options.get(b, {})
         t += 1
         if on_tick is not None and not on_tick(tick):
             break
@@ -114,7 +114,7 @@ def collect(envs: Envs | TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
     if reward_normalizer is not None:
         reward_normalizer.update(tape.rewards[:t], tape.ends[:t] > 0, tape.phantom[:t])
     scale = 1.0 if reward_normalizer is None else reward_normalizer.scale
-    return _segments(tape, t, envs, final_observations, final_infos, scale)
+    return _segments(tape, t, envs, final_observations, final_infos, final_options, scale)
 
 
 def _legal_tensor(legal: np.ndarray, distribution: ActionDistribution, device: torch.device) -> torch.Tensor:
@@ -129,7 +129,7 @@ def _legal_tensor(legal: np.ndarray, distribution: ActionDistribution, device: t
 
 
 def _segments(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple[int, int], np.ndarray],
-              final_infos: dict[tuple[int, int], dict], scale: float) -> list[Segment]:  # fmt: skip
+              final_infos: dict[tuple[int, int], dict], final_options: dict[tuple[int, int], dict], scale: float) -> list[Segment]:  # fmt: skip
     """Each environment's column cut at its episodes' ends. Fields are views of the tape's arrays where they can be."""
     start = tape.phantom[0].astype(np.int64)  # a first tick that only reset is nobody's decision
     segments, pieces = [], []
@@ -157,7 +157,7 @@ def _segments(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple
             rows = np.concatenate([rows[:-1], final[None]])
         segment = cut(b, t + 1, rows)
         segment.episode_return, segment.episode_length = float(envs.episode_returns[b]), int(envs.episode_lengths[b])
-        segment.info = final_infos.get((t, b), {})
+        segment.info, segment.options = final_infos.get((t, b), {}), final_options.get((t, b), {})
         envs.episode_returns[b], envs.episode_lengths[b] = 0.0, 0
         segments.append(segment)
         start[b] = t + 1 if final is not None else t + 2

@@ -35,7 +35,12 @@ class Segment:
     reward_scale: float = 1.0  # rewards are learned from in this unit (reward normalisation)
     episode_return: float | None = None  # sum of the whole episode's rewards, where it ended here
     episode_length: int | None = None  # decisions of the whole episode, where it ended here
-    info: dict[str, Any] = field(default_factory=dict)  # the environment's last info, where the episode ended here
+    # The environment's last info, where the episode ended here; its "safety" is summed over the episode.
+    info: dict[str, Any] = field(default_factory=dict)
+    # T numbers for each name, of token rows only: "reward/NAME", what this term of the reward paid, and "safety/POLICY", the
+    # violations, at each decision. Rewards and penalties hold them already.
+    noted: dict[str, list[float]] | None = None
+    options: dict[str, Any] = field(default_factory=dict)  # what its reset was asked for, where the episode ended here
     replayed: bool = False  # from a file or paid anew: an update checks all its log_probs, not the first minibatch's alone
 
     def __len__(self) -> int:

@@ -27,6 +27,8 @@ PLAIN = {
     "episode_return": (float, int),
     "episode_length": (int,),
     "info": (dict,),
+    "noted": (dict,),
+    "options": (dict,),
 }
 KNOWN = (*ARRAYS, *PLAIN)
 REQUIRED = {field.name for field in fields(Segment) if field.default is MISSING and field.default_factory is MISSING}
@@ -53,7 +55,7 @@ def save_segments(segments: list[Segment], path: str | Path) -> None:
     write_file(path, _as_lines(records) if suffix == ".jsonl" else _as_tensors(records))
     if dropped:
         named = ", ".join(f"{key!r} ({kind})" for key, kind in dropped.items())
-        warnings.warn(f"{path} is without some of what the environment's infos say, because JSON would not give it back equal: {named}. "
+        warnings.warn(f"{path} is without some of what infos or options say, because JSON would not give it back equal: {named}. "
                       "Let the environment put plain numbers, strings and lists there if it is to be kept", stacklevel=2)  # fmt: skip
 
 

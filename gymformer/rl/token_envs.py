@@ -18,6 +18,7 @@ __all__ = ["Playing", "ScoresTogether", "TokenEnvs", "reads_tokens"]
 
 SCORE_LATER = "score_later"  # the reset option, and the key of the last info
 TASK = "task"  # the reset option
+REWARD_TERMS, SAFETY = "reward_terms", "safety"  # keys of infos: what each term has paid so far; violations of this step
 
 
 def reads_tokens(observation_space: gym.Space, action_space: gym.Space) -> bool:
@@ -94,13 +95,13 @@ class TokenEnvs:
         options = self._options | ({} if self.judge is None else {SCORE_LATER: True})
         if self.in_order:
             options |= {TASK: self.first_task + group * self.task_step}
-        return Opening(group, member, derive_seed(self.seed or 0, "episode", group), options or None)
+        return Opening(group, member, derive_seed(self.seed or 0, "episode", group), self._options, options or None)
 
     def _begin(self, index: int, opening: "Opening") -> "Playing":
         group, member, seed = opening.group, opening.member, opening.seed
         env = self.envs[index]
         observation, info = env.reset(seed=seed, options=opening.reset_options)
-        playing = Playing(env, index, self.num_shown, info, has_masks=env.has_wrapper_attr("action_masks"),
+        playing = Playing(env, index, self.num_shown, info, opening.options, has_masks=env.has_wrapper_attr("action_masks"),
                           group=group if self.group_size > 1 else None)  # fmt: skip
         playing.see(observation)
         if not playing.tokens:
@@ -129,6 +130,7 @@ class TokenEnvs:
             playing.info.pop(SCORE_LATER)
             playing.rewards[-1] += float(reward)
             playing.total += float(reward)
+            playing.note()
 
     def require_finite(self, playing: "Playing") -> None:
         """Raises NonFiniteError if the last reward is NaN or infinite."""
@@ -158,7 +160,8 @@ class Opening:
     group: int
     member: int  # of the group
     seed: int
-    reset_options: dict[str, Any] | None
+    options: dict[str, Any]  # by whoever chooses: `TokenEnvs.options`
+    reset_options: dict[str, Any] | None  # and ours beside them
 
 
 @dataclass(slots=True)
@@ -169,6 +172,7 @@ class Playing:
     index: int  # of the environment
     num_shown: int  # it shows tokens below this
     info: dict[str, Any]
+    options: dict[str, Any]  # what the reset was asked for by whoever chooses: `TokenEnvs.options`
     has_masks: bool = False  # the environment has a method action_masks()
     group: int | None = None  # of the episodes that share its task, where there are such
     tokens: list[int] = field(default_factory=list)  # the row that grows
@@ -180,6 +184,9 @@ class Playing:
     rewards: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     legal: list[np.ndarray | None] = field(default_factory=list)
+    noted: dict[str, dict[int, float]] = field(default_factory=dict)  # "reward/NAME", "safety/POLICY" -> decision -> number
+    paid: dict[str, float] = field(default_factory=dict)  # by each term, in the whole episode
+    violations: dict[str, int] = field(default_factory=dict)  # of each policy, in the whole episode
     total: float = 0.0  # of the whole episode, earlier pieces included
     length: int = 0  # decisions of the whole episode, earlier pieces included
     terminated: bool = False
@@ -230,14 +237,30 @@ class Playing:
 
     def step(self, action: int, log_prob: float) -> tuple[int, list[int]]:
         """One action; returns what `see` says of the observation after it."""
-        observation, reward, terminated, truncated, self.info = self.env.step(action)
+        try:
+            observation, reward, terminated, truncated, self.info = self.env.step(action)
+        except Exception as error:
+            error.add_note(f"in environment {self.index}, at decision {self.length} of its episode")
+            raise
         self.actions.append(action)
         self.log_probs.append(log_prob)
         self.rewards.append(float(reward))
         self.total += self.rewards[-1]
         self.length += 1
         self.terminated, self.truncated = bool(terminated), bool(truncated)
+        if self.info:
+            self.note()
         return self.see(observation)
+
+    def note(self) -> None:
+        """Takes down what the last info says of the last decision: terms of the reward, violations of policies."""
+        t = len(self.actions) - 1
+        for name, so_far in _numbers(self.info.get(REWARD_TERMS)):
+            self.noted.setdefault(f"reward/{name}", {})[t] = so_far - self.paid.get(name, 0.0)
+            self.paid[name] = so_far
+        for policy, count in _numbers(self.info.get(SAFETY)):
+            self.noted.setdefault(f"safety/{policy}", {})[t] = count
+            self.violations[policy] = self.violations.get(policy, 0) + int(count)
 
     def cut_to(self, context: int | None) -> None:
         """A row that has filled the network's context ends the episode there: a truncation, whose last readable state stands
@@ -270,9 +293,21 @@ class Playing:
             rows, np.array(self.actions, np.int64), np.array(self.log_probs, np.float32), np.array(self.rewards),
             terminated=self.terminated, row=np.array(self.row), col=np.array(self.col),
             values=np.array(self.values, np.float32) if self.values else None, legal=legal, group=self.group,
+            noted={name: [at.get(t, 0.0) for t in range(len(self.actions))] for name, at in self.noted.items()} or None,
         )  # fmt: skip
         if self.over:
-            segment.episode_return, segment.episode_length, segment.info = self.total, self.length, self.info
+            segment.episode_return, segment.episode_length = self.total, self.length
+            segment.info, segment.options = self.info, self.options
+            if self.violations:
+                segment.info = self.info | {SAFETY: dict(self.violations)}
         self.rows, self.row, self.col, self.legal = [], [], [], []
         self.actions, self.log_probs, self.rewards, self.values = [], [], [], []
+        self.noted = {}
         return segment
+
+
+def _numbers(told: Any) -> list[tuple[str, float]]:
+    """Name and number of each entry; nothing where an environment means something else by this key."""
+    if not isinstance(told, dict):
+        return []
+    return [(str(name), float(number)) for name, number in told.items() if isinstance(number, int | float | np.number)]

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
 from gymformer.rl.agent import TrainedAgent
 from gymformer.rl.segment import Segment
 
 if TYPE_CHECKING:
     from gymformer.monitoring.curves import Chart
 
-__all__ = ["Curriculum", "Moment", "TrainingResult"]
+__all__ = ["Curriculum", "Moment", "Outcome", "TrainingResult", "outcomes_of", "summary_of"]
+
+KINDS = 32  # of tasks in one update; where there are more, each episode has a task of its own, and they are no kinds
 
 
 class Curriculum(Protocol):
@@ -73,3 +77,43 @@ class TrainingResult(list[float]):
         if path is not None:
             chart.savefig(path)
         return chart
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the environment's last info says of an episode; None where it does not say."""
+
+    task: str | None  # its kind
+    success: float | None  # how far the goal was attained, from 0 to 1
+    difficulty: float | None  # from 0 to 1
+
+
+def outcomes_of(segments: Iterable[Segment]) -> list[Outcome]:
+    """Of the episodes that ended."""
+    return [
+        Outcome(task if isinstance(task := segment.info.get("task"), str) else None,
+                *(_number(segment.info.get(name)) for name in ("success", "difficulty")))
+        for segment in segments if segment.ended
+    ]  # fmt: skip
+
+
+def summary_of(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    """Columns of the log: the means `success` and `difficulty`; for each kind of task T `task/T`, the number of its episodes,
+    `success/T` and `difficulty/T`. What no episode knows is left out."""
+    outcomes = list(outcomes)
+    summary = _means(outcomes)
+    tasks = sorted({outcome.task for outcome in outcomes if outcome.task is not None})
+    for task in tasks if len(tasks) <= KINDS else []:
+        its = [outcome for outcome in outcomes if outcome.task == task]
+        summary |= {f"task/{task}": len(its)} | {f"{name}/{task}": mean for name, mean in _means(its).items()}
+    return summary
+
+
+def _means(outcomes: list[Outcome]) -> dict[str, float]:
+    columns = {name: [value for outcome in outcomes if (value := getattr(outcome, name)) is not None]
+               for name in ("success", "difficulty")}  # fmt: skip
+    return {name: sum(values) / len(values) for name, values in columns.items() if values}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, bool | int | float | np.bool_ | np.number) else None

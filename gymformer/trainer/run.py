@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import numpy as np
 import torch
 
 from gymformer.evaluation.evaluate import Evaluation
+from gymformer.evaluation.trace import trace_episode
 from gymformer.files import read_json
 from gymformer.monitoring.log import MetricsLog, read_metrics
 from gymformer.monitoring.progress import Progress
+from gymformer.monitoring.samples import write_samples
 from gymformer.monitoring.trackers import Tracker
 from gymformer.rl.agent import TrainedAgent
 from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.envs import Envs, Tick
+from gymformer.rl.networks import ActorNetwork
 from gymformer.rl.rollouts import RewardNormalizer, collect
 from gymformer.rl.segment import Segment
 from gymformer.rl.token_envs import TokenEnvs
@@ -25,7 +29,8 @@ from gymformer.seeding import derive_seed, seed_globals
 from gymformer.trainer.checkpoint import flatten, latest_checkpoint, load_checkpoint, part, save_checkpoint, unflatten
 from gymformer.trainer.distributed import ALONE, Ranks, SharedMoments
 from gymformer.trainer.interrupts import Interruption
-from gymformer.trainer.records import Curriculum, Moment, TrainingResult
+from gymformer.trainer.records import Curriculum, Moment, TrainingResult, outcomes_of, summary_of
+from gymformer.trainer.tallies import tallies
 
 __all__ = ["Callback", "Run", "Transform"]
 
@@ -33,6 +38,7 @@ Callback = Callable[[Moment], bool | None]
 Transform = Callable[[list[Segment]], dict[str, float]]
 
 RUNNING = 100  # episodes that the running reward is a mean of
+SAMPLE = 1024  # tokens; longer episodes are no samples, so that a run's samples stay a few megabytes
 
 
 @dataclass(slots=True)
@@ -54,6 +60,7 @@ class Run:
     curriculum: Curriculum | None
     evaluate: Callable[[TrainedAgent], Evaluation] | None  # plays on environments apart
     ranks: Ranks = ALONE  # the processes that train together
+    reference: ActorNetwork | None = None  # that the samples are compared with
     folder: Path | None = None
     log: MetricsLog | None = None  # only the first process has one
     returns: list[float] = field(default_factory=list)
@@ -196,6 +203,8 @@ class Run:
         lengths = [segment.episode_length for segment in segments if segment.episode_length is not None]
         stats = {name: as_number(value) for name, value in stats.items()}
         returns, lengths, decisions, stats = self.ranks.pooled(returns, lengths, sum(map(len, segments)), stats)
+        stats |= tallies(segments, self.ranks)
+        outcomes = summary_of(chain.from_iterable(self.ranks.gather(outcomes_of(segments))))
         self.ranks.require_equal(self.learner.networks(), type(self.learner).__name__)
         self.returns += returns
         self.updates += 1
@@ -204,7 +213,7 @@ class Run:
             "update": self.updates, "timesteps": self.timesteps, "episodes": len(self.returns),
             "return_mean": float(np.mean(returns)) if returns else None,
             "length_mean": float(np.mean(lengths)) if lengths else None,
-            "running_reward": self._running_reward(), **stats,
+            "running_reward": self._running_reward(), **outcomes, **stats,
             "seconds": seconds, "steps_per_second": decisions / seconds,
             "returns": returns,
         }  # fmt: skip
@@ -214,9 +223,27 @@ class Run:
         self.metrics.append(record)
         if self.log is not None:
             self.log.write(record)
+            if self.updates.bit_count() == 1 or self._is_over():
+                self._sample(segments)
         self.tracker.log({k: v for k, v in record.items() if isinstance(v, int | float)}, step=self.timesteps)
         done = len(self.returns) if self.max_episodes is not None else self.timesteps
         self.show.update(done, len(self.returns), self._running_reward(), record, self.returns, self.metrics)
+
+    def _sample(self, segments: list[Segment]) -> None:
+        """Writes the traces of the best and the worst paid episode. After updates 1, 2, 4, 8, ... and the last: how the agent began
+        is seen as well as what became of it, and a long run has few more samples than a short one."""
+        whole = [segment for segment in segments if segment.reads_tokens and segment.is_whole and _tokens_in(segment) <= SAMPLE]
+        if self.folder is None or not whole:
+            return
+        paid = sorted(whole, key=lambda segment: segment.episode_return or 0.0)
+        known = {name: self.settings["config"].get(name) for name in ("gamma", "lam")}
+        known = {
+            name: value for name, value in known.items() if value is not None
+        }  # of algorithms without a critic there is neither
+        traces = [
+            trace_episode(self.agent, segment, self.reference, **known) for segment in (paid[-1:] + paid[:1])[: len(paid)]
+        ]
+        write_samples(self.folder, self.updates, traces)
 
     def _evaluate(self) -> dict[str, float]:
         """How good the sampled policy is on environments apart; the best agent so far is kept."""
@@ -285,6 +312,10 @@ class Run:
     def _running_reward(self) -> float | None:
         last = self.returns[-RUNNING:]
         return sum(last) / len(last) if last else None
+
+
+def _tokens_in(segment: Segment) -> int:
+    return sum(map(len, segment.rows))
 
 
 class LiveReturns:

@@ -4,9 +4,10 @@ import copy
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -34,6 +35,7 @@ from gymformer.rl.ppo import PPOConfig
 from gymformer.rl.rollouts import RewardNormalizer
 from gymformer.rl.token_envs import TokenEnvs
 from gymformer.rl.workers import Workers
+from gymformer.safety.monitor import SafetyMonitor
 from gymformer.seeding import derive_seed, fresh_seed, seeded_globals
 from gymformer.trainer.checkpoint import run_lock
 from gymformer.trainer.distributed import ALONE, Ranks, SharedLearning, is_launched, joined
@@ -90,6 +92,7 @@ def train_agent(
     kl_coef: float | AdaptiveCoefficient | None = None,
     transforms: Sequence[Transform] = (),
     curriculum: Curriculum | None = None,
+    safety: SafetyMonitor | None = None,
     eval_interval: int | None = None,
     eval_episodes: int = 20,
     tracker: str | Tracker | None = None,
@@ -137,7 +140,10 @@ def train_agent(
     GRPO has it in its loss (None: as its config says). An environment may declare both (`RLHFEnv` does), which holds
     where nothing else is said (kl_coef=0 only measures the divergence); `transforms` write penalties of your own. `progress`: None shows a
     bar where someone can see it, True always, False prints nothing.
-    `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout.
+    `curriculum.options()` goes to each reset, and `curriculum.observe(segments)` sees each rollout, whose `Segment.options` tell what
+    was asked; `CurriculumGenerator` is one.
+    `safety` watches over what is said in token environments and those of texts: it counts violations (log and infos), and by its
+    mode charges for them (penalties), filters turns, or stops episodes. Evaluations are of the agent alone, without it.
     `seed_globals` also seeds the global generators, for environments that ignore reset(seed=...), and restores them.
 
     `num_processes` processes, on this machine or wherever torchrun has started them (None: as many as it has), train one
@@ -191,7 +197,8 @@ def train_agent(
         return launch(call)
     if isinstance(algorithm, Algorithm):
         actor, critic = algorithm.networks()["actor"], algorithm.networks().get("critic")
-    actor, source, arguments = _for_language(env_name, env_kwargs, actor)
+    actor, source, arguments = _for_language(env_name, env_kwargs, actor, safety and partial(safety.watch, pays=False))
+    transforms = [*transforms] if safety is None else [safety, *transforms]
     is_text = getattr(actor, "reads_tokens", False)
     each_update = update_interval or plan.algorithm.update_interval[is_text]
 
@@ -266,6 +273,7 @@ def train_agent(
             "config": as_plain(getattr(learner, "config", None)),
             "kl_coef": None if reference is None else asdict(kl_coef) if isinstance(kl_coef, AdaptiveCoefficient) else kl_coef,
             "normalize_observations": normalize_observations, "normalize_rewards": normalize_rewards, "seed_globals": seed_globals,
+            "safety": None if safety is None else repr(safety),
             "env_kwargs": {key: ADDRESS.sub("", repr(value)) for key, value in (env_kwargs or {}).items()},
         }  # fmt: skip
         normalizer = RewardNormalizer(settings["config"].get("gamma", 0.99), envs.num_envs) if normalize_rewards else None
@@ -277,7 +285,7 @@ def train_agent(
         run = Run(
             settings=settings, envs=envs, learner=learner, agent=agent,
             transforms=list(transforms), actions=_generator(own_seed, "actions", device), show=show,
-            tracker=make_tracker(tracker if ranks.is_first else None), ranks=ranks,
+            tracker=make_tracker(tracker if ranks.is_first else None), ranks=ranks, reference=frozen,
             reward_normalizer=normalizer, max_episodes=max_episodes, total_timesteps=total_timesteps, callback=callback,
             curriculum=curriculum, evaluate=lambda trained: evaluate(
                 trained, env_name, episodes=eval_episodes, env_kwargs=env_kwargs, seed=derive_seed(seed, "evaluation"),
@@ -312,19 +320,20 @@ def train_agent(
             raise
 
 
-def _for_language(env: EnvSource, env_kwargs: dict[str, Any] | None,
-                  actor: nn.Module | None) -> tuple[nn.Module | None, EnvSource, dict[str, Any] | None]:  # fmt: skip
+def _for_language(env: EnvSource, env_kwargs: dict[str, Any] | None, actor: nn.Module | None,
+                  around: Callable[[gym.Env], gym.Env] | None) -> tuple[nn.Module | None, EnvSource, dict[str, Any] | None]:  # fmt: skip
     """Actor, environment and arguments, where the actor is a language model or the environment is one of ours for such:
     the environment then speaks the actor's tokens. All others as they are."""
-    from gymformer.env.making import default_model, for_language_model, is_for_language
+    from gymformer.env.making import default_model, for_language_model, is_for_language, wrapped
 
     if actor is None and (is_for_language(env) or default_model(env)):
         from gymformer.rl.transformers_nn import LMActorNetwork
 
         actor = LMActorNetwork(default_model(env) or DEFAULT_MODEL)
     if not getattr(actor, "has_tokenizer", False):
-        return actor, env, env_kwargs
-    return actor, *for_language_model(env, env_kwargs, actor.tokenizer, context=actor.context)  # type: ignore[union-attr]
+        return actor, wrapped(env, around), env_kwargs
+    words = {"context": actor.context, "phrases": getattr(actor, "phrases", None)}  # type: ignore[union-attr]
+    return actor, *for_language_model(env, env_kwargs, actor.tokenizer, around=around, **words)  # type: ignore[union-attr, arg-type]
 
 
 def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module | None, hidden_dim: int | Sequence[int],

@@ -1,5 +1,7 @@
 """A language model that learns while it plays."""
 
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -131,6 +133,52 @@ def test_the_oldest_exchanges_leave_where_the_context_is_full():
     assert len(own._buffer[0][0].rows) > 1 and len(own._buffer[0][0]) == 6
     with pytest.raises(ValueError, match="shorten them"):
         agent(tiny_lm(len(TOKENIZER), context=64)).act("x" * 100)
+
+
+def test_it_chooses_among_phrases_with_the_probabilities_that_it_stores():
+    """No answer is unreadable, forbidden ones are never chosen, and what is stored is what one pass over the rows gives."""
+    own = agent(phrases=["a", "zoo", "b"], window=2)
+    for turn in range(6):
+        assert own.act(turn, action_mask=[True, turn % 2 == 0, False]) in ((0, 1) if turn % 2 == 0 else (0,))
+    own.terminate_episode(train=False)
+    ((segment, _),) = own._buffer
+    assert len(segment) == 6 and own.unreadable == 0 and set(segment.info["turns"]) <= {"a", "zoo"}
+    said = segment.info["turns"]  # two exchanges are remembered beside the newest
+    told = "".join(f"<|user|>Observed {n}.<|end|><|assistant|>{said[n]}<|end|>" for n in (3, 4, 5)).removesuffix("<|end|>")
+    assert len(segment.rows) == 4 and text_of(segment.rows[-1]) == f"<|system|>Say a letter.<|end|>{told}"
+    states = States.of([segment])[decision_index([segment])]
+    with torch.no_grad():
+        log_probs, _ = own.actor.policy.log_probs_and_entropy(own.actor.evaluate(states), torch.from_numpy(segment.actions),
+                                                              torch.from_numpy(segment.legal))  # fmt: skip
+    assert np.allclose(log_probs.numpy(), segment.log_probs, atol=1e-4) and segment.log_probs[1] == 0
+    with pytest.raises(ValueError, match="reads no action from the phrase"):
+        agent(phrases=["a", "?"])
+    with pytest.raises(ValueError, match="an action_mask is for phrases"):
+        agent().act(1, action_mask=[True, False])
+
+
+def test_it_learns_which_phrase_pays():
+    """At first each of two is said about half of the time. It remembers no exchange."""
+    own = agent(phrases=["a", "z"], window=0, learn={"batch_size": 32, "lr_actor": 1e-2, "minibatch_size": -1})
+    paid = []
+    for _ in range(8 * 32):
+        paid.append(float(own.act("nothing")))
+        own.assign_reward(paid[-1])
+        own.terminate_episode()
+    assert np.mean(paid[:32]) < 0.85 and np.mean(paid[-64:]) > 0.95
+
+
+def test_every_statistic_of_its_log_is_explained():
+    own = agent(learn={"batch_size": 1})
+    for _ in range(2):
+        own.act(1)
+        own.terminate_episode(train=False)
+    own.act(1)
+    own.terminate_episode()
+    explained = (Path(__file__).parents[2] / "gymformer/monitoring/README.md").read_text()
+    section = explained.partition("## Of an agent that learns while it plays")[2].partition("\n## ")[0]
+    assert {name for entry in own.log for name in entry if f"`{name}`" not in section} == set()
+    assert "importance_mean" in own.log[-1]
 
 
 def test_in_inference_it_takes_the_likeliest_and_learns_nothing():

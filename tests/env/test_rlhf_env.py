@@ -7,6 +7,7 @@ import torch
 from gymformer import PPOConfig, collect, make_envs, train_agent
 from gymformer.env import RLHFEnv, create_vectorized_envs
 from gymformer.lm.reward import RewardModel
+from gymformer.rewards import RewardError
 from gymformer.rl.networks import match_tokens
 from gymformer.rl.transformers_nn import LMActorNetwork
 from gymformer.testing import byte_tokenizer, tiny_lm
@@ -92,7 +93,7 @@ def test_a_score_that_is_no_number_is_not_clipped_into_one(settings):
     env = an_env(lambda replies: [float("nan")] * len(replies), **settings)
     with pytest.raises(FloatingPointError, match="gave the reward nan for the answer 'ab'"):
         env.score_together(ended("ab", "c"))
-    with pytest.raises(FloatingPointError, match="gave the reward nan"):
+    with pytest.raises(RewardError, match=r"in RLHFEnv, the reward component 'score' .*gave the reward nan"):
         write(env, "ab")
 
 
@@ -160,7 +161,7 @@ def test_ids_for_a_reward_model_of_another_vocabulary_are_refused():
     model = RewardModel.from_causal_lm(tiny_lm(262, seed=3), other, template="chat")
     env = an_env(model)
     assert write(env, "ab", initial_state="Hi")[0] == pytest.approx(model.score([("Hi", "ab")]).item(), abs=1e-6)
-    with pytest.raises(ValueError, match="of the same vocabulary only"):
+    with pytest.raises(RewardError, match="of the same vocabulary only"):
         write(env, "ab", initial_state=[72, 105])
     with pytest.raises(TypeError, match="integer"):
         env.reset(options={"initial_state": [72.9, 105.2]})
@@ -291,7 +292,7 @@ def test_a_missing_reward_model_says_how_to_make_one():
 
 
 def test_a_function_that_forgets_a_reply_is_told():
-    with pytest.raises(ValueError, match="gave 0 scores for 1 replies"):
+    with pytest.raises(RewardError, match="gave 0 scores for 1 replies"):
         write(an_env(lambda replies: []), "a")
 
 

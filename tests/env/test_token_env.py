@@ -32,7 +32,7 @@ def test_an_episode_appends_tokens_and_pays_at_the_end():
     assert env.step(97) == ((97, 98, 99, 97), 0.0, False, False, {"text": "a"})
     assert env.step(120) == ((97, 98, 99, 97, 120), 0.0, False, False, {"text": "ax"})
     # one of three letters, and the end of text is no letter
-    last = ((97, 98, 99, 97, 120, END), 1 / 3, True, False, {"prompt": "abc", "text": "ax", "word": "abc"})
+    last = ((97, 98, 99, 97, 120, END), 1 / 3, True, False, {"prompt": "abc", "text": "ax", "tokens": 3, "word": "abc"})
     assert env.step(END) == last
 
 
@@ -154,7 +154,7 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
 
 def test_several_rewards_that_are_no_sum_are_refused_with_the_way_to_add_them():
     with pytest.raises(
-        TypeError, match=r"reward_fn is a list, but must be a function of the text.*several together: RewardSum"
+        TypeError, match=r"made of RewardComponents, not of <built-in function len>; wrap a function of the text"
     ):
         Copy(TOKENIZER, reward_fn=[len, len])
 

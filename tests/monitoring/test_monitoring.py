@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gymformer import PPOConfig, train_agent
-from gymformer.monitoring.curves import plot_training, running_mean
+from gymformer.monitoring.curves import plot_training
+from gymformer.monitoring.learning_curve import running_mean
 from gymformer.monitoring.log import MetricsLog, read_metrics
 from gymformer.monitoring.progress import Progress
 from gymformer.monitoring.trackers import make_tracker

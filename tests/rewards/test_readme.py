@@ -1,5 +1,6 @@
 """What the README about rewards says, done."""
 
+import doctest
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,11 @@ def test_each_line_of_the_example_gives_what_stands_behind_it():
     for line in lines.splitlines():
         said, _, expected = line.rpartition("  # ")
         assert eval(said, namespace) == eval(expected.partition(":")[0], namespace), line
+
+
+def test_the_examples_about_terms_give_what_they_show():
+    test = doctest.DocTestParser().get_doctest(README, {}, "README", None, 0)
+    assert test.examples and doctest.DocTestRunner().run(test).failed == 0
 
 
 def test_every_module_is_in_the_table():

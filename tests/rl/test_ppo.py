@@ -317,11 +317,13 @@ def test_approx_kl_is_the_k3_estimate_over_decisions():
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5), (1.0, 0.0)])
 def test_schedules_follow_progress(progress, factor):
-    _, ppo, segments = learner(lr_actor=1e-3, lr_critic=2e-3, eps_clip=0.4, lr_schedule="linear", clip_schedule="linear")
+    schedules = {"lr_schedule": "linear", "clip_schedule": "linear", "entropy_schedule": "linear"}
+    _, ppo, segments = learner(lr_actor=1e-3, lr_critic=2e-3, eps_clip=0.4, entropy_coef=0.1, **schedules)
     ppo.progress = progress
     assert ppo.update(segments)["lr_actor"] == pytest.approx(1e-3 * factor)
     assert [optimizer.lr for optimizer in ppo.optimizers] == pytest.approx([1e-3 * factor, 2e-3 * factor])
     assert ppo.eps_clip == pytest.approx(0.4 * factor)
+    assert ppo.entropy_coef == pytest.approx(0.1 * factor)
 
 
 def test_constant_schedules_ignore_progress():

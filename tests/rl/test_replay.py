@@ -126,7 +126,7 @@ def test_a_line_can_be_read_by_people(tmp_path):
     assert line == (
         '{"rows": [{"int64": [7, 1, 2]}], "actions": {"int64": [1, 2]}, "log_probs": {"float32": [-0.5, -0.10000000149011612]}, '
         '"rewards": {"float64": [0.0, 1.0]}, "row": {"int64": [0, 0, 0]}, "col": {"int64": [0, 1, 2]}, '
-        '"legal": {"bool": ["011", "101"]}, "terminated": true, "reward_scale": 1.0, "info": {}}'
+        '"legal": {"bool": ["011", "101"]}, "terminated": true, "reward_scale": 1.0, "info": {}, "options": {}}'
     )
 
 
