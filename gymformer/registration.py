@@ -11,6 +11,7 @@ ENVIRONMENTS = {
     "LogicPuzzle-v0": "gymformer.env.logic_puzzle_env:LogicPuzzleEnv",
     "MATH-v0": "gymformer.env.math_env:MATHEnv",
     "MemoryBuffer-v0": "gymformer.env.memory_buffer_env:MemoryBufferEnv",
+    "MetaReasoning-v0": "gymformer.env.meta_reasoning_env:MetaReasoningEnv",
     "RLHFEnv-v0": "gymformer.env.rlhf_env:RLHFEnv",
     "Summarization-v0": "gymformer.env.summarization_env:SummarizationEnv",
 }

@@ -44,7 +44,8 @@ class CoTEnv(TokenEnv):
         the first `</final_answer>`, wherever it stands; and after `max_generation` tokens, for an answer that does not
         come in time is none. at_limit="truncate" cuts there instead: `truncated`, and nothing paid (see `TokenEnv`).
     Info: "question", "answer" and "prompt" at reset; at the end also "text", "thinking", "final_answer" (None where there is
-        none), "well_formed", "correct", and "reward_terms".
+        none), "well_formed", "correct", "success" (1.0 if correct, else 0.0), and "reward_terms"; always "task" (the name of the
+        problems) and, where one was asked for, "difficulty".
     Reset options: "difficulty" (0 to 1, overrides the argument); "problem" (a Problem or {"question", "answer"}) or
         "question" and "answer" (without one nothing is right), to be asked instead of a drawn one.
 
@@ -104,10 +105,12 @@ class CoTEnv(TokenEnv):
         self.format = ChatFormat(self.tokenizer, system_prompt or None)
         self.ends = self.format.end_of_text
         self.problem = Problem("", "")
+        self._asked: dict[str, Any] = {}  # which kind
 
     def prompt(self, options: dict[str, Any]) -> list[int]:
         difficulty = options.get("difficulty", self.difficulty)
         self.problem = _asked_for(options) or self.pool.draw(self.np_random, difficulty)
+        self._asked = {"task": self.pool.name} | ({} if difficulty is None else {"difficulty": float(difficulty)})
         messages = []
         for example in self._few_shot_examples(difficulty):
             messages += [("user", self.codec.plain(example.question)), ("assistant", solution_ids(example, self.codec))]
@@ -120,7 +123,7 @@ class CoTEnv(TokenEnv):
         return self.default_reward({"text": text, **self.facts(text)})
 
     def facts(self, text: str | None) -> dict[str, Any]:
-        asked = {"question": self.problem.question, "answer": self.problem.answer}
+        asked = {"question": self.problem.question, "answer": self.problem.answer, **self._asked}
         if text is None:
             return asked
         reply = parse_reply(text)
@@ -130,6 +133,7 @@ class CoTEnv(TokenEnv):
             "final_answer": reply.final_answer,
             "well_formed": reply.well_formed,
             "correct": correct,
+            "success": float(correct),
         }
 
     def _few_shot_examples(self, difficulty: float | None) -> list[Problem]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gymformer.curriculum.difficulty import Pace
 from gymformer.data.puzzle_templates import PuzzleTemplates, load_puzzle_templates, templates_puzzle
 from gymformer.data.puzzles import Puzzle, Reading, read, read_puzzle, solution
 from gymformer.env.text_env import TextEnv
@@ -19,10 +20,6 @@ RIGHT = 1.0  # reward for the right solution; a wrong one gets nothing, and both
 # who reasons from a hint, it is worth up to 2/3.
 HINT_PRICE = 0.2
 MISTAKE_PRICE = 0.02  # of a turn that cannot be understood
-# Difficulty follows success: after so many episodes at one difficulty, a step up or down.
-EPISODES_PER_STEP = 10
-STEP = 0.1
-RISES_AT, FALLS_BELOW = 0.8, 0.5  # shares of them that were solved; guessing solves a third to a half
 USUAL = 0.5  # the constant difficulty
 
 Draw = Callable[[np.random.Generator, float | None], tuple[Puzzle, str]]
@@ -43,16 +40,16 @@ class LogicPuzzleEnv(TextEnv):
     Reward: 1 for the right solution, 0 for a wrong one; -0.2 for a query that is answered; -0.02 for any other turn.
     Episode end: `terminated` by the first solution, right or wrong; and after `max_steps` turns, for a solution that does not
         come in time is none.
-    Info: "family", "difficulty", "answer" (the right one), "solved", "hints" (queries that were answered), "turn".
+    Info: "task" (the family), "difficulty", "answer" (the right one), "success" (1.0 if solved, else 0.0), "hints" (queries that
+        were answered), "turn".
     Reset options: "difficulty", from 0 to 1: longer chains, more propositions and premises, more people and houses; "family", one
         of `families`; "puzzle", a `Puzzle` to be asked instead of a drawn one.
     Rendering: "ansi", the dialogue so far.
 
     Arguments:
-    use_curriculum: where the options name no difficulty, it begins at `difficulty` (None: 0) and follows success: after 10
-        episodes at one difficulty it rises by 0.1 if at least 8 were solved, and falls by 0.1 if fewer than 5 were. Episodes that
-        were abandoned, or whose difficulty or puzzle was given, do not count. `reset(seed=...)` leaves it as it is. If False, it
-        is constant (None: 0.5).
+    use_curriculum: where the options name no difficulty, it begins at `difficulty` (None: 0) and follows success (`Pace` has the
+        rule). Episodes that were abandoned, or whose difficulty or puzzle was given, do not count. `reset(seed=...)` leaves it as
+        it is. If False, it is constant (None: 0.5).
     max_steps: turns.
     families: "templates" needs nothing else; "propositional_logic", "knights_knaves", "zebra_puzzles" and "syllogism" come from
         reasoning-gym (the extra "tasks"). Each is drawn equally often.
@@ -78,14 +75,13 @@ class LogicPuzzleEnv(TextEnv):
         self.families: dict[str, Draw] = {name: _family(name, templates) for name in families}
         self.use_curriculum = use_curriculum
         usual = 0.0 if use_curriculum else USUAL
-        self.difficulty = usual if difficulty is None else _checked(difficulty)
-        self._outcomes: list[bool] = []  # of the episodes at this difficulty
+        self.pace = Pace(usual if difficulty is None else _checked(difficulty))
         self._facts: dict[str, Any] = {}
         self._counts = False  # this episode, for the curriculum
         self._question: Reading
 
     def opening(self, options: dict[str, Any]) -> str:
-        family, difficulty = options.get("family"), _checked(options.get("difficulty", self.difficulty))
+        family, difficulty = options.get("family"), _checked(options.get("difficulty", self.pace.difficulty))
         self._counts = self.use_curriculum and not {"difficulty", "puzzle"} & options.keys()
         match options.get("puzzle"):
             case None:
@@ -100,7 +96,7 @@ class LogicPuzzleEnv(TextEnv):
             case other:
                 raise ValueError(f'options["puzzle"] is {other!r}; give a Puzzle (gymformer.data.puzzles)')
         self._question = read(puzzle)
-        self._facts = {"family": family, "difficulty": difficulty, "answer": answer, "solved": False, "hints": 0}
+        self._facts = {"task": family, "difficulty": difficulty, "answer": answer, "success": 0.0, "hints": 0}
         return str(puzzle)
 
     def answer(self, turn: str) -> tuple[str, float, bool]:
@@ -108,14 +104,14 @@ class LogicPuzzleEnv(TextEnv):
         match turn.split(maxsplit=1):
             case [command, given] if command.upper() == "SOLVE":
                 solved = given.strip().removesuffix(".").casefold() == self._facts["answer"].casefold()
-                self._facts["solved"], over = solved, True
+                self._facts["success"], over = float(solved), True
                 reply, reward = "Right." if solved else "Wrong.", RIGHT * solved
             case [command, question] if command.upper() == "QUERY":
                 reply, reward = self._hint(question)
             case _:
                 reply, reward = "Say SOLVE and an answer, or QUERY and a name.", -MISTAKE_PRICE
         if over and self._counts:
-            self._follow(self._facts["solved"])
+            self.pace.observe(self._facts["success"])
         return reply, reward, over
 
     def facts(self) -> dict[str, Any]:
@@ -134,14 +130,6 @@ class LogicPuzzleEnv(TextEnv):
             return f"{subject} is what you are asked about.", -MISTAKE_PRICE
         self._facts["hints"] += 1
         return self._question.derived(subject), -HINT_PRICE
-
-    def _follow(self, solved: bool) -> None:
-        self._outcomes.append(solved)
-        if len(self._outcomes) == EPISODES_PER_STEP:
-            share = sum(self._outcomes) / EPISODES_PER_STEP
-            step = STEP if share >= RISES_AT else -STEP if share < FALLS_BELOW else 0.0
-            self.difficulty = round(min(1.0, max(0.0, self.difficulty + step)), 6)
-            self._outcomes = []
 
 
 def logic_puzzle_expert(observation: str) -> str:

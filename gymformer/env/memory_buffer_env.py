@@ -7,9 +7,9 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from gymformer.curriculum.difficulty import Pace
 from gymformer.data.world.news import CATEGORIES, Fact, ask, deny, draw_fact, small_talk, state
 from gymformer.env.memory_store import Entry, MemoryStore
-from gymformer.env.pace import Pace
 from gymformer.env.text_env import TextEnv
 
 __all__ = ["MALFORMED", "RIGHT", "WRONG", "MemoryBufferEnv"]
@@ -56,8 +56,8 @@ class MemoryBufferEnv(TextEnv):
         questions, so that the best return is 1; -0.02 (`MALFORMED`) for a turn that is none of the three, which is explained; 0
         for everything else. Storing and searching earn nothing by themselves.
     Episode end: `terminated` with the last answer; `truncated` after `max_steps` turns.
-    Info: "turn"; "day"; "difficulty"; "questions", how many the episode has; "right", how many were answered rightly; "success",
-        whether all were; "stored", entries in the memory.
+    Info: "turn"; "day"; "task", "memory"; "difficulty"; "questions", how many the episode has; "right", how many were answered
+        rightly; "success", 1.0 if all were, else 0.0; "stored", entries in the memory.
     Reset options: "difficulty", from 0 to 1, of this episode; "keep_memory", a bool. By default reset(seed=...) empties the memory
         where it has no file, and begins again with day 1; so training and evaluation on tokens, which seed each episode,
         stay within one day unless a curriculum's options ask for "keep_memory", or there is a file.
@@ -154,8 +154,8 @@ class MemoryBufferEnv(TextEnv):
         return f"{outcome}\n{self._next()}", reward, terminated
 
     def facts(self) -> dict[str, Any]:
-        return {"day": self.day, "difficulty": self.difficulty, "questions": self.questions, "right": self.right,
-                "success": self.right == self.questions, "stored": len(self.memory)}  # fmt: skip
+        return {"day": self.day, "task": "memory", "difficulty": self.difficulty, "questions": self.questions, "right": self.right,
+                "success": float(self.right == self.questions), "stored": len(self.memory)}  # fmt: skip
 
     def close(self) -> None:
         self.memory.close()

@@ -43,7 +43,8 @@ class SolutionEnv(TextEnv):
     Episode end: `terminated` by the first line with an answer, right or wrong; by the empty action; and after `max_lines` lines,
         for an answer that does not come in time is none.
     Info: "question", "answer", "solution" (the lines so far), "final_answer" (None where there is none yet), "correct",
-        "turn", and, where there are `line_rewards`, "reward_terms", what each has paid so far.
+        "success" (1.0 if correct, else 0.0), "task" (the name of the problems), "difficulty" (where one was asked for), "turn",
+        and, where there are `line_rewards`, "reward_terms", what each has paid so far.
     Reset options: "problem" (a Problem, or {"question", "answer"}) to be asked instead of a drawn one; "task", the number of a
         problem in the order of the file; "difficulty", where problems are drawn.
 
@@ -99,6 +100,7 @@ class SolutionEnv(TextEnv):
         self.correct = False
         self._shown: list[Problem] = []
         self._terms: dict[str, float] = {}
+        self._asked_difficulty: float | None = None  # of this episode
         self._first_seed, self._next = seed, 0
 
     @abstractmethod
@@ -124,6 +126,7 @@ class SolutionEnv(TextEnv):
     def opening(self, options: dict[str, Any]) -> str:
         difficulty = options.get("difficulty", self.difficulty)
         self.problem = self._asked(options, difficulty)
+        self._asked_difficulty = None if difficulty is None else float(difficulty)
         self._shown = self._few_shot_examples(difficulty)
         self.lines, self.answered, self.correct = [], None, False
         self._terms = dict.fromkeys((component.name for component in self.line_rewards.components), 0.0)
@@ -137,7 +140,8 @@ class SolutionEnv(TextEnv):
 
     def facts(self) -> dict[str, Any]:
         facts = {"question": self.problem.question, "answer": self.problem.answer, "solution": "\n".join(self.lines),
-                 "final_answer": self.answered, "correct": self.correct}  # fmt: skip
+                 "final_answer": self.answered, "correct": self.correct, "success": float(self.correct),
+                 "task": self.pool.name} | ({} if self._asked_difficulty is None else {"difficulty": self._asked_difficulty})  # fmt: skip
         return facts | ({"reward_terms": dict(self._terms)} if self._terms else {})
 
     def dialogue(self, observation: str) -> Dialogue:

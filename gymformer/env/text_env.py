@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gymformer.env.rendering import printable
 
-__all__ = ["AnyText", "Dialogue", "TextEnv", "WritesLines", "is_text_env", "writes_lines"]
+__all__ = ["AnyText", "Dialogue", "TextEnv", "WritesLines", "is_text_env", "spoken", "writes_lines"]
 
 LONGEST_OBSERVATION = 1_000_000  # characters
 ASCII = "".join(map(chr, range(32, 127))) + "\n\t"
@@ -146,5 +146,10 @@ class TextEnv(gym.Env[str, str]):
     def render(self) -> str | None:  # type: ignore[override]
         if self.render_mode is None:
             return None
-        speakers = ("Environment: ", "Agent: ")
-        return "\n".join(f"{speakers[n % 2]}{printable(text)}" for n, text in enumerate(self._dialogue))
+        return spoken(self._dialogue)
+
+
+def spoken(dialogue: list[str]) -> str:
+    """An opening, a turn, a reply, a turn, …, with who says it in front of each."""
+    speakers = ("Environment: ", "Agent: ")
+    return "\n".join(f"{speakers[n % 2]}{printable(text)}" for n, text in enumerate(dialogue))

@@ -44,7 +44,7 @@ def test_an_episode():
     observation, info = env.reset(options=EIGHT)
     prompt = "<|user|>What is 6 + 2?<|end|><|assistant|>"
     assert bytes(observation[1:15]) == b"What is 6 + 2?"
-    assert info == {"prompt": prompt, "text": "", "question": "What is 6 + 2?", "answer": "8"}
+    assert info == {"prompt": prompt, "text": "", "question": "What is 6 + 2?", "answer": "8", "task": "chain_sum"}
     text = "<think>6+2=8</think><final_answer>8</final_answer>"
     for token in text.encode():
         observation, reward, terminated, truncated, info = env.step(token)
@@ -52,7 +52,7 @@ def test_an_episode():
     assert (reward, terminated, truncated) == (1.0, True, False)
     assert info == {
         "prompt": prompt, "text": text, "question": "What is 6 + 2?", "answer": "8", "thinking": "6+2=8", "final_answer": "8",
-        "well_formed": True, "correct": True, "reward_terms": {"correct": 1.0},
+        "well_formed": True, "correct": True, "success": 1.0, "task": "chain_sum", "reward_terms": {"correct": 1.0},
     }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def test_the_observation_is_the_puzzle():
     observation, info = env.reset(options={"puzzle": CHAIN})
     assert observation == ("1. If Wet then Cold.\n2. Wet.\n3. If Cold then Dark.\n4. Red or Sweet.\nIs this true: Dark?\n"
                            "Answers: yes, no, unknown")  # fmt: skip
-    assert info == {"turn": 0, "family": "given", "difficulty": 0.0, "answer": "yes", "solved": False, "hints": 0}
+    assert info == {"turn": 0, "task": "given", "difficulty": 0.0, "answer": "yes", "success": 0.0, "hints": 0}
     env.step("QUERY Cold")
     assert env.render() == f"Environment: {observation}\nAgent: QUERY Cold\nEnvironment: Cold."
 
@@ -37,7 +37,7 @@ def test_the_observation_is_the_puzzle():
 def test_the_right_solution_is_paid_and_ends_the_episode(turn):
     env = begun()
     reply, reward, terminated, truncated, info = env.step(turn)
-    assert (reply, reward, terminated, truncated, info["solved"]) == ("Right.", 1.0, True, False, True)
+    assert (reply, reward, terminated, truncated, info["success"]) == ("Right.", 1.0, True, False, 1.0)
     with pytest.raises(gym.error.ResetNeeded):
         env.step(turn)
 
@@ -49,7 +49,7 @@ def test_the_right_solution_is_paid_and_ends_the_episode(turn):
 )  # fmt: skip
 def test_any_other_solution_gets_nothing_and_ends_it_too(turn):
     reply, reward, terminated, _, info = begun().step(turn)
-    assert (reply, reward, terminated, info["solved"]) == ("Wrong.", 0.0, True, False)
+    assert (reply, reward, terminated, info["success"]) == ("Wrong.", 0.0, True, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_other_families_are_played_and_not_gamed(family, chance):
 def test_families_are_mixed_and_one_can_be_asked_for():
     pytest.importorskip("reasoning_gym")
     env = LogicPuzzleEnv(families=["templates", "syllogism"])
-    assert {env.reset(seed=seed)[1]["family"] for seed in range(10)} == {"templates", "syllogism"}
-    assert {env.reset(options={"family": "syllogism"})[1]["family"] for _ in range(5)} == {"syllogism"}
+    assert {env.reset(seed=seed)[1]["task"] for seed in range(10)} == {"templates", "syllogism"}
+    assert {env.reset(options={"family": "syllogism"})[1]["task"] for _ in range(5)} == {"syllogism"}
 
 
 # Difficulty
@@ -242,25 +242,25 @@ def test_difficulty_follows_success():
     env = LogicPuzzleEnv()
     episodes(env, [True] * 9)
     env.reset(seed=3)  # abandoned: does not count, and begins nothing anew
-    assert env.difficulty == 0.0
+    assert env.pace.difficulty == 0.0
     episodes(env, [True])
-    assert env.difficulty == 0.1
+    assert env.pace.difficulty == 0.1
     episodes(env, [True] * 8 + [False] * 2)
-    assert env.difficulty == 0.2
+    assert env.pace.difficulty == 0.2
     episodes(env, [True] * 5 + [False] * 5)
-    assert env.difficulty == 0.2
+    assert env.pace.difficulty == 0.2
     episodes(env, [True] * 4 + [False] * 6)
-    assert env.difficulty == 0.1
+    assert env.pace.difficulty == 0.1
     assert env.reset()[1]["difficulty"] == 0.1
 
 
 def test_difficulty_stays_within_its_bounds():
     env = LogicPuzzleEnv(difficulty=1.0)
     episodes(env, [True] * 10)
-    assert env.difficulty == 1.0
+    assert env.pace.difficulty == 1.0
     env = LogicPuzzleEnv()
     episodes(env, [False] * 10)
-    assert env.difficulty == 0.0
+    assert env.pace.difficulty == 0.0
 
 
 def test_running_out_of_turns_is_no_success():
@@ -268,13 +268,13 @@ def test_running_out_of_turns_is_no_success():
     for _ in range(10):
         env.reset()
         env.step("hm")
-    assert env.difficulty == 0.4
+    assert env.pace.difficulty == 0.4
 
 
 def test_difficulty_that_is_given_is_used_and_counts_for_nothing():
     env = LogicPuzzleEnv()
     episodes(env, [True] * 10, difficulty=1.0)
-    assert env.difficulty == 0.0
+    assert env.pace.difficulty == 0.0
     observation, info = env.reset(options={"difficulty": 1.0})
     assert info["difficulty"] == 1.0 and len(read_puzzle(observation).premises) == 9
 
@@ -282,7 +282,7 @@ def test_difficulty_that_is_given_is_used_and_counts_for_nothing():
 def test_without_a_curriculum_it_is_constant():
     env = LogicPuzzleEnv(use_curriculum=False)
     episodes(env, [True] * 10)
-    assert env.reset()[1]["difficulty"] == env.difficulty == 0.5
+    assert env.reset()[1]["difficulty"] == env.pace.difficulty == 0.5
     assert LogicPuzzleEnv(use_curriculum=False, difficulty=0.2).reset()[1]["difficulty"] == 0.2
 
 
@@ -320,5 +320,5 @@ def test_it_plays_token_by_token_as_it_is():
     assert "Say SOLVE and the answer" in info["prompt"] and info["prompt"].endswith("unknown<|end|><|assistant|>")
     for token in [*f"SOLVE {info['answer']}".encode(), tokenizer.eos_token_id]:
         _, reward, terminated, _, info = env.step(token)
-    assert (reward, terminated, info["reply"], info["solved"]) == (1.0, True, "Right.", True)
+    assert (reward, terminated, info["reply"], info["success"]) == (1.0, True, "Right.", 1.0)
     assert info["text"] == f"SOLVE {info['answer']}"
