@@ -13,9 +13,9 @@ from gymformer.data.logic import Formula, Truth, atoms, evaluate, parse, truth_t
 from gymformer.data.puzzles import read_puzzle
 from gymformer.data.world.grammar import sentences_of
 from gymformer.data.world.news import CATEGORIES, read_fact, read_question
-from gymformer.env.memory_buffer_players import expert
+from gymformer.env.meta_reasoning_players import meta_reasoning_student as skilled
 
-__all__ = ["Player", "logic_puzzle_student", "memory_buffer_student", "thoughts"]
+__all__ = ["Player", "logic_puzzle_student", "memory_buffer_student", "meta_reasoning_student", "thoughts"]
 
 Player = Callable[[str, dict[str, Any]], str]
 
@@ -81,26 +81,36 @@ def _literal(name: str, value: bool) -> str:
 
 
 def memory_buffer_student(rng: np.random.Generator, care: float) -> Player:
-    """Stores, searches and answers as the expert does; or stores a sentence that does not matter, searches for what it was just
-    told, and guesses an answer without a search."""
+    """Stores the sentence that matters, searches by the person's name, and answers with what was found; or stores another sentence,
+    searches for what it was just told, and guesses an answer without a search."""
 
     def act(observation: str, info: dict[str, Any]) -> str:
-        last = observation.split("\n")[-1]
-        heading, _, text = last.partition(": ")
-        found = observation.startswith("Found") and not observation.startswith("Found 0")
+        heading, _, text = observation.split("\n")[-1].partition(": ")
         if heading.startswith("News"):
-            if rng.random() < care:
-                return expert(observation, info)
-            sentences = list(sentences_of(text))
-            fact = next(fact for sentence in sentences if (fact := read_fact(sentence)))
-            others = [sentence for sentence in sentences if read_fact(sentence) is None]
-            if others and rng.random() < 0.5:
-                return f"STORE {rng.choice(others)}"
-            return f"RETRIEVE topic:{fact[0]}"
+            return hear(sentences_of(text))
         question = read_question(text)
         assert question is not None
-        if found or (not observation.startswith("Found") and rng.random() < care):
-            return expert(observation, info)
-        return f"ANSWER {rng.choice(CATEGORIES[question[1]].values)}"
+        person, category, _ = question
+        if not observation.startswith("Found"):
+            return f"RETRIEVE {person}" if rng.random() < care else guess(category)
+        found = (read_fact(line.partition("] ")[2]) for line in observation.split("\n")[1:-1])
+        return next((f"ANSWER {fact[2]}" for fact in found if fact and fact[:2] == (person, category)), guess(category))
+
+    def hear(sentences: list[str]) -> str:
+        facts = {sentence: fact for sentence in sentences if (fact := read_fact(sentence))}
+        others = [sentence for sentence in sentences if sentence not in facts]
+        (sentence, (person, _, _)), = facts.items()
+        if rng.random() < care:
+            return f"STORE {sentence}"
+        return f"STORE {rng.choice(others)}" if others and rng.random() < 0.5 else f"RETRIEVE {person}"
+
+    def guess(category: str) -> str:
+        return f"ANSWER {rng.choice(CATEGORIES[category].values)}"
 
     return act
+
+
+def meta_reasoning_student(rng: np.random.Generator, care: float) -> Player:
+    """Gets each thing right with probability `care`, and is sure of itself without regard to that."""
+    act = skilled(rng, skill=care)
+    return lambda observation, info: act(observation)

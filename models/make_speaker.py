@@ -9,9 +9,11 @@ as careless as the model is to be. So it can do what is right, often does someth
 import argparse
 import json
 import math
-import time
+import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,20 @@ import gymformer
 from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import language_agent
 from gymformer.rl.transformers_nn import LMActorNetwork
-from models._students import Player, logic_puzzle_student, memory_buffer_student
+from models._students import Player, logic_puzzle_student, memory_buffer_student, meta_reasoning_student
 from models._tokenizer import ASSISTANT, END, PAD, SYSTEM, USER, train_tokenizer
 from models._training import Batch, TrainingRecord, batches, train
 
 VOCABULARY, CONTEXT = 1024, 512
 WORDS = r" ?[A-Za-z]+|[^A-Za-z]"  # what a merge stays inside: a word and the space before it
 TOKENS = 2048  # of a step's batch
-FIRST_PHASE, SECOND_PHASE = 1600, 300  # steps
+FIRST_PHASE, SECOND_PHASE = 1200, 250  # steps
 HIGHEST, LATER_RATE = 4e-3, 1.0e-3  # learning rates
+OF_EACH, LONG = 700, 4  # transcripts that the tokenizer is made from; words of a line that may be a token
 EVALUATED = 300  # episodes of each environment
+
+
+MARK = re.compile(r"<\|\w+\|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Task:
 TASKS = {
     "LogicPuzzle-v0": Task(logic_puzzle_student, 0.85, 0.12, {"use_curriculum": False, "difficulty": 0.5}),
     "MemoryBuffer-v0": Task(memory_buffer_student, 0.85, 0.7, {"difficulty": 0.5}),
+    "MetaReasoning-v0": Task(meta_reasoning_student, 0.9, 0.55, {"use_curriculum": False, "difficulty": 0.5}),
 }
 
 
@@ -94,9 +101,18 @@ def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: s
 
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """What environments say in the same words again and again is one token a line."""
     transcripts = Transcripts(np.random.default_rng([seed, 0]))
-    texts = [transcripts.draw(later=False) for _ in range(2000)]
-    return train_tokenizer(texts, VOCABULARY, CONTEXT, words=WORDS)
+    lines: set[str] = set()
+    texts: list[str] = []
+    for name, env in transcripts.envs.items():
+        own = [transcripts.of(name, later=False) for _ in range(OF_EACH)]
+        counts = Counter(line for text in own for line in set(MARK.sub("\n", text).split("\n")) if len(line.split()) >= LONG)
+        lines |= {line for line, count in counts.items() if count >= len(own) / 5}
+        texts += own
+    frequent = re.compile("|".join(map(re.escape, sorted(lines, key=len, reverse=True))))
+    texts = [frequent.sub("", text) for text in texts]
+    return train_tokenizer(texts, VOCABULARY, CONTEXT, tags=sorted(lines), words=WORDS)
 
 
 def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -126,8 +142,7 @@ def make(seed: int, first: int = FIRST_PHASE, second: int = SECOND_PHASE,
 
     def report(step: int, loss: float, seconds: float) -> None:
         if step % 50 == 0: log(f"step {step}: loss {loss:.3f}, {seconds:.0f} CPU s")
-        if step % 200 == 0:
-            for name in TASKS: log(f"{name} {evaluate(model, tokenizer, name, 64, greedy=True)} {evaluate(model, tokenizer, name, 64, greedy=False)}")
+        if step % 200 == 0: model.save_pretrained("/tmp/sp/ck"); tokenizer.save_pretrained("/tmp/sp/ck")
 
     transcripts = Transcripts(np.random.default_rng([seed, 2]))
     early = batches(lambda: transcripts.draw(later=False), tokenizer, TOKENS)
