@@ -7,6 +7,7 @@ __all__ = ["ENVIRONMENTS", "GAMES", "register_environments"]
 # Where each lives; it is imported when it is made.
 ENVIRONMENTS = {
     "CoTEnv-v0": "gymformer.env.cot_env:CoTEnv",
+    "Dialogue-v0": "gymformer.env.dialogue_env:DialogueEnv",
     "GSM8K-v0": "gymformer.env.gsm8k_env:GSM8KEnv",
     "LogicPuzzle-v0": "gymformer.env.logic_puzzle_env:LogicPuzzleEnv",
     "MATH-v0": "gymformer.env.math_env:MATHEnv",

@@ -1,6 +1,5 @@
 """Logic puzzles written from templates such as "If A then B"."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -8,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from gymformer.data.logic import Formula, Truth, atoms, evaluate, parse
 from gymformer.data.puzzles import Puzzle, read
-from gymformer.resources import resource
+from gymformer.data.task_file import TaskFile
 
 __all__ = ["ANSWERS", "PuzzleTemplates", "load_puzzle_templates", "templates_puzzle"]
 
@@ -38,9 +36,7 @@ VARIABLES = (
 USUAL = 0.5  # the difficulty where none is given
 RELATED = 0.7  # the share of distractors that relate something to what is asked; the others are facts
 MOST_TRIES = 1000
-LARGEST_FILE = 100_000  # characters
-TEXT, LIST, MAP = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
-KIND = {TEXT: "text", LIST: "list", MAP: "mapping"}
+EXAMPLE = 'logic_puzzle: {templates: ["If A then B"], variables: [["Raining", "Wet"]]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,68 +220,20 @@ def load_puzzle_templates(path: str | Path) -> PuzzleTemplates:
     What a list lacks comes from the default; other sections are left alone. Nothing in the file can name something to import.
     Raises ValueError with the lines of all that is wrong, FileNotFoundError.
     """
-    found = resource(path)
-    text = found.read_text(encoding="utf-8")
-    if len(text) > LARGEST_FILE:
-        raise ValueError(f"{found} has {len(text):,} characters; at most {LARGEST_FILE:,} are read")
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)  # its nodes know their lines, and nothing is made of them
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{found} is not a YAML file: {error}") from error
-    reader = _NodeReader()
-    sections = dict(reader.entries(root, "the file"))
-    if "logic_puzzle" not in sections and not reader.errors:
-        raise ValueError(f"{found} has no section logic_puzzle: it has {', '.join(sections) or 'nothing'}. Write "
-                         'logic_puzzle: {templates: ["If A then B"], variables: [["Raining", "Wet"]]}')  # fmt: skip
-    content: dict[str, Any] = {}
-    section = sections.get("logic_puzzle")
-    for key, node in reader.entries(section, "logic_puzzle") if section else ():
+    file, content = TaskFile(path), dict[str, Any]()
+    section = file.section("logic_puzzle", EXAMPLE)
+    for key, node in file.entries(section, "logic_puzzle") if section else ():
         if key == "templates":
-            content[key] = tuple(reader.text(item, check_template) for item in reader.items(node, key))
+            content[key] = tuple(file.text(item, check_template) for item in file.items(node, key))
         elif key == "variables":
             content[key] = tuple(
-                tuple(reader.text(name, check_name) for name in reader.items(group, "a group of variables"))
-                for group in reader.items(node, key)
+                tuple(file.text(name, check_name) for name in file.items(group, "a group of variables"))
+                for group in file.items(node, key)
             )
         else:
-            reader.refuse(node, f"logic_puzzle has no {key!r}; it has templates and variables")
-    if reader.errors:
-        raise ValueError(f"{found}: {'; '.join(reader.errors)}")
+            file.refuse(node, f"logic_puzzle has no {key!r}; it has templates and variables")
+    file.require_sound()
     try:
         return PuzzleTemplates(**content)
     except ValueError as error:
-        raise ValueError(f"{found}, line {section.start_mark.line + 1 if section else 1}: {error}") from error
-
-
-class _NodeReader:
-    """Reads YAML nodes, and collects what is wrong with them by line."""
-
-    def __init__(self):
-        self.errors: list[str] = []
-
-    def refuse(self, node: yaml.Node | None, what: str) -> None:
-        self.errors.append(f"line {1 if node is None else node.start_mark.line + 1}: {what}")
-
-    def _is(self, node: yaml.Node | None, tag: str, name: str) -> bool:
-        if node is not None and node.tag == tag:
-            return True
-        found = "nothing" if node is None else KIND.get(node.tag, f"{node.value!r} ({node.tag.rpartition(':')[2]})")
-        self.refuse(node, f"{name} is {found}, expected a {KIND[tag]}" + "; put it in quotes" * (tag == TEXT))
-        return False
-
-    def entries(self, node: yaml.Node | None, name: str) -> Iterator[tuple[str, yaml.Node]]:
-        if self._is(node, MAP, name):
-            for key, value in node.value:  # type: ignore[union-attr]
-                if self._is(key, TEXT, f"a key of {name}"):
-                    yield key.value, value
-
-    def items(self, node: yaml.Node, name: str) -> list[yaml.Node]:
-        return node.value if self._is(node, LIST, name) else []
-
-    def text(self, node: yaml.Node, check: Any) -> str:
-        if self._is(node, TEXT, "an entry"):
-            try:
-                check(node.value)
-            except ValueError as error:
-                self.refuse(node, str(error))
-        return str(node.value)
+        raise ValueError(f"{file.path}, line {section.start_mark.line + 1 if section else 1}: {error}") from error

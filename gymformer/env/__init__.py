@@ -3,6 +3,7 @@
 from gymformer.env.chat import ChatFormat
 from gymformer.env.codec import load_tokenizer
 from gymformer.env.cot_env import CoTEnv
+from gymformer.env.dialogue_env import DialogueEnv
 from gymformer.env.gsm8k_env import GSM8KEnv
 from gymformer.env.lines_to_tokens import LinesToTokens
 from gymformer.env.llm_env import LLMEnv
@@ -23,6 +24,7 @@ __all__ = [
     "AnyText",
     "ChatFormat",
     "CoTEnv",
+    "DialogueEnv",
     "GSM8KEnv",
     "LLMEnv",
     "LinesToTokens",
