@@ -13,9 +13,12 @@ from gymformer.data.logic import Formula, Truth, atoms, evaluate, parse, truth_t
 from gymformer.data.puzzles import read_puzzle
 from gymformer.data.world.grammar import sentences_of
 from gymformer.data.world.news import CATEGORIES, read_fact, read_question
+from gymformer.env.dialogue_players import dialogue_student as mannered
 from gymformer.env.meta_reasoning_players import meta_reasoning_student as skilled
 
-__all__ = ["Player", "logic_puzzle_student", "memory_buffer_student", "meta_reasoning_student", "thoughts"]
+__all__ = ["Player", "dialogue_student", "logic_puzzle_student", "memory_buffer_student", "meta_reasoning_student", "thoughts"]
+
+GOOD_SENSE = 0.9  # how often the student of dialogues says the right thing, whatever its manners
 
 Player = Callable[[str, dict[str, Any]], str]
 
@@ -113,4 +116,10 @@ def memory_buffer_student(rng: np.random.Generator, care: float) -> Player:
 def meta_reasoning_student(rng: np.random.Generator, care: float) -> Player:
     """Gets each thing right with probability `care`, and is sure of itself without regard to that."""
     act = skilled(rng, skill=care)
+    return lambda observation, info: act(observation)
+
+
+def dialogue_student(rng: np.random.Generator, care: float) -> Player:
+    """Nearly always says what helps, and shows each required element in a turn with probability `care`."""
+    act = mannered(rng, skill=GOOD_SENSE, manners=care)
     return lambda observation, info: act(observation)

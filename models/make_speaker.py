@@ -27,14 +27,14 @@ import gymformer
 from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import language_agent
 from gymformer.rl.transformers_nn import LMActorNetwork
-from models._students import Player, logic_puzzle_student, memory_buffer_student, meta_reasoning_student
+from models._students import Player, dialogue_student, logic_puzzle_student, memory_buffer_student, meta_reasoning_student
 from models._tokenizer import ASSISTANT, END, PAD, SYSTEM, USER, train_tokenizer
 from models._training import Batch, TrainingRecord, batches, train
 
-VOCABULARY, CONTEXT = 1024, 512
+VOCABULARY, CONTEXT = 1536, 512
 WORDS = r" ?[A-Za-z]+|[^A-Za-z]"  # what a merge stays inside: a word and the space before it
 TOKENS = 2048  # of a step's batch
-FIRST_PHASE, SECOND_PHASE = 1200, 250  # steps
+FIRST_PHASE, SECOND_PHASE = 1300, 250  # steps
 HIGHEST, LATER_RATE = 4e-3, 1.0e-3  # learning rates
 OF_EACH, LONG = 700, 4  # transcripts that the tokenizer is made from; words of a line that may be a token
 EVALUATED = 300  # episodes of each environment
@@ -55,9 +55,10 @@ class Task:
 
 
 TASKS = {
-    "LogicPuzzle-v0": Task(logic_puzzle_student, 0.85, 0.12, {"use_curriculum": False, "difficulty": 0.5}),
+    "LogicPuzzle-v0": Task(logic_puzzle_student, 0.85, 0.12, {"use_curriculum": False, "difficulty": 0.5}, share=2.0),
     "MemoryBuffer-v0": Task(memory_buffer_student, 0.85, 0.7, {"difficulty": 0.5}),
     "MetaReasoning-v0": Task(meta_reasoning_student, 0.9, 0.55, {"use_curriculum": False, "difficulty": 0.5}),
+    "Dialogue-v0": Task(dialogue_student, 0.8, 0.35, {"use_human_feedback": False, "difficulty": 0.4}),
 }
 
 
