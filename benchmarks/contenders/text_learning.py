@@ -35,17 +35,34 @@ class Task:
     random: Callable[[np.random.Generator], Player]
 
 
-def logic_puzzle() -> Task:
+def logic() -> Task:
     from gymformer.env.logic_puzzle_env import logic_puzzle_expert, logic_puzzle_guesser
 
-    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.5}, {}, {"success": "solved", "hints": "hints"},
+    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.5}, {}, {"success": "success", "hints": "hints", "turns": "turn"},
                 lambda: reading(logic_puzzle_expert), lambda rng: reading(logic_puzzle_guesser(rng)))  # fmt: skip
 
 
-def memory_buffer() -> Task:
+def memory() -> Task:
     from gymformer.env.memory_buffer_players import expert, random_player
 
-    return Task("MemoryBuffer-v0", {"difficulty": 0.5}, {}, {"success": "success", "stored": "stored"}, lambda: expert, random_player)
+    return Task("MemoryBuffer-v0", {"difficulty": 0.5}, {}, {"success": "success", "stored": "stored", "turns": "turn"},
+                lambda: expert, random_player)  # fmt: skip
+
+
+def meta() -> Task:
+    from gymformer.env.meta_reasoning_players import meta_reasoning_expert, meta_reasoning_guesser
+
+    return Task("MetaReasoning-v0", {"use_curriculum": False, "difficulty": 0.5}, {"split": "test"},
+                {"brier": "brier", "success": "success", "turns": "turn"},
+                lambda: reading(meta_reasoning_expert()), lambda rng: reading(meta_reasoning_guesser(rng)))  # fmt: skip
+
+
+def dialogue() -> Task:
+    from gymformer.env.dialogue_players import dialogue_expert, dialogue_guesser
+
+    return Task("Dialogue-v0", {"use_human_feedback": False, "difficulty": 0.4}, {"split": "test"},
+                {"elements": "elements", "success": "success", "turns": "turn"},
+                lambda: reading(dialogue_expert()), lambda rng: reading(dialogue_guesser(rng)))  # fmt: skip
 
 
 def reading(player: Callable[[str], str]) -> Player:
@@ -53,7 +70,7 @@ def reading(player: Callable[[str], str]) -> Player:
     return lambda observation, info: player(observation)
 
 
-TASKS = {"logic": logic_puzzle, "memory": memory_buffer}
+TASKS = {"logic": logic, "memory": memory, "meta": meta, "dialogue": dialogue}
 
 
 def means(task: Task, infos: Iterable[Info], returns: Iterable[float]) -> dict[str, float]:
