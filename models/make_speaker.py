@@ -2,15 +2,16 @@
 
 python -m models.make_speaker [--output FOLDER] [--seed 0] [--steps N]
 
-It reads what players of models/_students.py said in them, and learns their turns. At first most of these are careful; then they are
-as careless as the model is to be. So it can do what is right, often does something else, and what it has done right is rewarded.
+It reads what the students of models/_students.py say in them, and what they are answered. At first the students are careful, and
+every token is learned; then they are as careless as the model is to be, and their own turns alone are learned. So it can do what is
+right, often does something else, and reinforcement brings the one out of the other.
 """
 
 import argparse
 import json
 import math
 import re
-import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-import gymformer
+import gymformer.registration  # noqa: F401  (the environments' ids)
 from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import language_agent
 from gymformer.rl.transformers_nn import LMActorNetwork
@@ -32,93 +33,82 @@ from models._tokenizer import ASSISTANT, END, PAD, SYSTEM, USER, train_tokenizer
 from models._training import Batch, TrainingRecord, batches, train
 
 VOCABULARY, CONTEXT = 1536, 512
-WORDS = r" ?[A-Za-z]+|[^A-Za-z]"  # what a merge stays inside: a word and the space before it
+WORDS = r" ?[A-Za-z]+|[^A-Za-z]"  # what a merge stays inside: a word with the space before it
+MARK = re.compile(r"<\|\w+\|>")
+OF_EACH = 700  # transcripts of each environment that the tokenizer is made from
+FREQUENT, WORDS_OF_A_LINE = 0.2, 4  # a line of so many words in such a share of them is one token
 TOKENS = 2048  # of a step's batch
 FIRST_PHASE, SECOND_PHASE = 1300, 250  # steps
 HIGHEST, LATER_RATE = 4e-3, 1.0e-3  # learning rates
-OF_EACH, LONG = 700, 4  # transcripts that the tokenizer is made from; words of a line that may be a token
+EASIER = 0.5  # share of the episodes that are easier than the card's
 EVALUATED = 300  # episodes of each environment
-
-
-MARK = re.compile(r"<\|\w+\|>")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An environment, who plays it for the transcripts, and how often it does what is right: in the first phase, and later."""
+    """An environment, who plays it for the transcripts, and how often they do what is right: in the first phase, and later."""
 
     student: Callable[[np.random.Generator, float], Player]
-    first: float
-    later: float
-    arguments: dict[str, Any]  # the ones of the card and of the benchmark; "difficulty" is that of the transcripts, too, at most
+    care: tuple[float, float]
+    arguments: dict[str, Any]  # what the card is about; no transcript is harder
+    held_out: dict[str, Any]  # further arguments, of the card's episodes
     share: float = 1.0  # of the documents, relative to the others'
 
 
 TASKS = {
-    "LogicPuzzle-v0": Task(logic_puzzle_student, 0.85, 0.12, {"use_curriculum": False, "difficulty": 0.5}, share=2.0),
-    "MemoryBuffer-v0": Task(memory_buffer_student, 0.85, 0.7, {"difficulty": 0.5}),
-    "MetaReasoning-v0": Task(meta_reasoning_student, 0.9, 0.55, {"use_curriculum": False, "difficulty": 0.5}),
-    "Dialogue-v0": Task(dialogue_student, 0.8, 0.35, {"use_human_feedback": False, "difficulty": 0.4}),
+    "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 0.12), {"use_curriculum": False, "difficulty": 0.5}, {}, share=2.0),
+    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.7), {"difficulty": 0.5}, {}),
+    "MetaReasoning-v0": Task(meta_reasoning_student, (0.9, 0.55), {"use_curriculum": False, "difficulty": 0.5}, {"split": "test"}),
+    "Dialogue-v0": Task(dialogue_student, (0.8, 0.35), {"use_human_feedback": False, "difficulty": 0.4}, {"split": "test"}),
 }
+MEASURES = ("success", "brier", "elements")  # keys of the last info, where an environment has them
 
 
 class Transcripts:
-    """Episodes that students play, as texts in the chat format of the tokenizer."""
+    """Episodes that students play, as texts in the tokenizer's chat format. `phase` is 0 or 1."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
         self.envs = {name: gym.make(name, disable_env_checker=True, **task.arguments) for name, task in TASKS.items()}
-
-    def draw(self, later: bool) -> str:
         shares = np.array([task.share for task in TASKS.values()])
-        return self.of(str(self.rng.choice(list(TASKS), p=shares / shares.sum())), later)
+        self._shares = shares / shares.sum()
 
-    def of(self, name: str, later: bool) -> str:
-        """One episode, easier than usual in half of the cases."""
+    def draw(self, phase: int) -> str:
+        return self.of(str(self.rng.choice(list(TASKS), p=self._shares)), phase)
+
+    def of(self, name: str, phase: int) -> str:
+        """One episode of this environment."""
         env, task = self.envs[name], TASKS[name]
-        player = task.student(self.rng, task.later if later else task.first)
-        usual = task.arguments["difficulty"]
-        difficulty = usual * float(self.rng.random()) if self.rng.random() < 0.5 else usual
+        act, difficulty = task.student(self.rng, task.care[phase]), task.arguments["difficulty"]
+        if self.rng.random() < EASIER:
+            difficulty *= float(self.rng.random())
         observation, info = env.reset(seed=int(self.rng.integers(2**31)), options={"difficulty": difficulty})
-        text = f"{SYSTEM}{env.unwrapped.system_prompt}{END}"
-        over = False
+        text, over = f"{SYSTEM}{env.get_wrapper_attr('system_prompt')}{END}", False
         while not over:
-            turn = player(observation, info)
+            turn = act(observation, info)
             text += f"{USER}{observation}{END}{ASSISTANT}{turn}{END}"
             observation, _, terminated, truncated, info = env.step(turn)
             over = terminated or truncated
         return text
 
 
-def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str, episodes: int, *, greedy: bool) -> dict[str, float]:
-    """Success, return and tokens of an episode: their means, over episodes apart from those of the transcripts."""
-    agent = language_agent(LMActorNetwork(model, tokenizer=tokenizer))
-    played = play_tokens(agent, name, episodes=episodes, greedy=greedy, seed=1, env_kwargs=TASKS[name].arguments, num_envs=64)
-    return {
-        "success": float(np.mean([segment.info.get("success", segment.info.get("solved", False)) for segment in played])),
-        "return": float(np.mean([sum(segment.rewards) for segment in played])),
-        "tokens": float(np.mean([len(segment) for segment in played])),
-    }
-
-
-def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """What environments say in the same words again and again is one token a line."""
+def make_tokenizer(seed: int, of_each: int = OF_EACH) -> PreTrainedTokenizerFast:
+    """Lines that an environment says again and again, word for word, are one token each."""
     transcripts = Transcripts(np.random.default_rng([seed, 0]))
     lines: set[str] = set()
     texts: list[str] = []
-    for name, env in transcripts.envs.items():
-        own = [transcripts.of(name, later=False) for _ in range(OF_EACH)]
-        counts = Counter(line for text in own for line in set(MARK.sub("\n", text).split("\n")) if len(line.split()) >= LONG)
-        lines |= {line for line, count in counts.items() if count >= len(own) / 5}
+    for name in TASKS:
+        own = [transcripts.of(name, phase=0) for _ in range(of_each)]
+        counts = Counter(line for text in own for line in set(MARK.sub("\n", text).split("\n")))
+        lines |= {line for line, n in counts.items() if n >= FREQUENT * of_each and len(line.split()) >= WORDS_OF_A_LINE}
         texts += own
     frequent = re.compile("|".join(map(re.escape, sorted(lines, key=len, reverse=True))))
-    texts = [frequent.sub("", text) for text in texts]
-    return train_tokenizer(texts, VOCABULARY, CONTEXT, tags=sorted(lines), words=WORDS)
+    return train_tokenizer([frequent.sub("", text) for text in texts], VOCABULARY, CONTEXT, tags=sorted(lines), words=WORDS)
 
 
 def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     config = LlamaConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, hidden_size=128, intermediate_size=344, num_hidden_layers=LAYERS,
+        vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, hidden_size=128, intermediate_size=344, num_hidden_layers=3,
         num_attention_heads=4, tie_word_embeddings=True, initializer_range=0.03, bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
@@ -126,12 +116,18 @@ def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel
         torch.manual_seed(seed)
         return LlamaForCausalLM(config).eval()
 
-LAYERS=3
 
-def make(seed: int, first: int = FIRST_PHASE, second: int = SECOND_PHASE,
+def with_all_tokens(batch: Batch, tokenizer: PreTrainedTokenizerFast) -> Batch:
+    """What the environment says counts too: a question that is repeated and a note that is found again teach to copy."""
+    counts = batch.ids != tokenizer.pad_token_id
+    counts[:, 0] = False
+    return Batch(batch.ids, counts)
+
+
+def make(seed: int, first: int = FIRST_PHASE, second: int = SECOND_PHASE, of_each: int = OF_EACH,
          log: Callable[[str], None] = print) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, TrainingRecord]:  # fmt: skip
     """The trained model, its tokenizer, and what training took."""
-    tokenizer = make_tokenizer(seed)
+    tokenizer = make_tokenizer(seed, of_each)
     model = make_model(seed, tokenizer)
 
     def rates() -> Iterator[float]:
@@ -142,20 +138,65 @@ def make(seed: int, first: int = FIRST_PHASE, second: int = SECOND_PHASE,
             yield LATER_RATE * (1 - step / second)
 
     def report(step: int, loss: float, seconds: float) -> None:
-        if step % 50 == 0: log(f"step {step}: loss {loss:.3f}, {seconds:.0f} CPU s")
-        if step % 200 == 0: model.save_pretrained("/tmp/sp/ck"); tokenizer.save_pretrained("/tmp/sp/ck")
+        if step % 100 == 0:
+            log(f"step {step}: loss {loss:.3f}, {seconds:.0f} CPU s")
 
     transcripts = Transcripts(np.random.default_rng([seed, 2]))
-    early = batches(lambda: transcripts.draw(later=False), tokenizer, TOKENS)
-    late = batches(lambda: transcripts.draw(later=True), tokenizer, TOKENS)
-    return model, tokenizer, train(model, chain(([all_of(part, tokenizer) for part in parts] for parts in islice(early, first)), late), rates(), report)
+    early = batches(lambda: transcripts.draw(phase=0), tokenizer, TOKENS)
+    late = batches(lambda: transcripts.draw(phase=1), tokenizer, TOKENS)
+    learned = ([with_all_tokens(part, tokenizer) for part in parts] for parts in islice(early, first))
+    return model, tokenizer, train(model, chain(learned, late), rates(), report)
 
 
-def all_of(batch: Batch, tokenizer: PreTrainedTokenizerFast) -> Batch:
-    """What the environment says counts, too: a question that is repeated, a note that is found again, teach to copy."""
-    counts = batch.ids != tokenizer.convert_tokens_to_ids(PAD)
-    counts[:, 0] = False
-    return Batch(batch.ids, counts)
+def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str, episodes: int, *, sampled: bool) -> dict[str, float]:
+    """Means over episodes apart from the transcripts': what their last infos tell, their returns, turns, and tokens written."""
+    agent, task = language_agent(LMActorNetwork(model, tokenizer=tokenizer)), TASKS[name]
+    played = play_tokens(agent, name, episodes=episodes, greedy=not sampled, seed=1, num_envs=min(64, episodes),
+                         env_kwargs=task.arguments | task.held_out)  # fmt: skip
+    found = {key: [float(segment.info[key]) for segment in played] for key in (*MEASURES, "turn") if key in played[0].info}
+    found |= {"return": [float(segment.rewards.sum()) for segment in played], "tokens": [float(len(segment)) for segment in played]}
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+CARD = """---
+library_name: transformers
+license: mit
+---
+
+# speaker
+
+A Llama of {layers} layers and width 128 ({parameters:,} weights) that speaks in four environments: `LogicPuzzle-v0`, `MemoryBuffer-v0`,
+`MetaReasoning-v0`, `Dialogue-v0`. It knows how each is played well, and often does something else: a base for reinforcement learning
+to bring something out of. It knows nothing else. It may work a puzzle out in a turn of its own before it solves it, or guess; keep
+a piece of news and look it up again, or forget to; it is far too sure of its answers; it says what helps in a dialogue, and mostly
+forgets its manners.
+
+Chat format of its tokenizer ({vocabulary} tokens: bytes, words, every digit by itself, whole lines that these environments repeat word
+for word, and `<|user|> <|assistant|> <|system|> <|end|> <|pad|>`), with the environment's system prompt. Context: {context} tokens.
+
+## How it was made
+
+`python -m models.make_speaker --seed {seed}`, from what the students of `models/_students.py` said in these environments, and what they
+were answered. In the first {first} steps the students are careful, and all tokens are learned, so that copying is; in {second} more, while
+the learning rate falls to 0, they are careless, and their turns alone are learned. No transcript is of a test split.
+
+{steps} steps of AdamW, {seen:,} tokens read, {learned:,} of them learned, {seconds:.0f} CPU seconds on one thread.
+
+## What it does
+
+In {episodes} episodes of each environment, apart from the transcripts' (of the test split where there is one), with the arguments of
+`models.make_speaker.TASKS`, with the likeliest tokens and with sampled ones:
+
+| | tokens | success | Brier score | required elements | return | turns |
+|---|---|---|---|---|---|---|
+{rows}
+"""
+
+
+def card_row(name: str, how: str, scores: dict[str, float]) -> str:
+    forms = {"success": "{:.1%}", "brier": "{:.3f}", "elements": "{:.1%}", "return": "{:.3f}", "turn": "{:.1f}"}
+    shown = [form.format(scores[key]) if key in scores else "" for key, form in forms.items()]
+    return f"| {name} | {how} | {' | '.join(shown)} |"
 
 
 def main() -> None:
@@ -165,13 +206,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of each phase, for a trial that teaches nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    started = time.process_time()
     first, second = (FIRST_PHASE, SECOND_PHASE) if options.steps is None else (options.steps, options.steps)
-    model, tokenizer, record = make(options.seed, first, second)
+    trial = options.steps is not None
+    model, tokenizer, record = make(options.seed, first, second, 20 if trial else OF_EACH)
+    episodes = 2 if trial else EVALUATED
+    scores = {name: {how: evaluate(model, tokenizer, name, episodes, sampled=how == "sampled") for how in ("likeliest", "sampled")}
+              for name in TASKS}  # fmt: skip
     model.save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
-    print(record, model.num_parameters())
-    for name in TASKS:
-        for greedy in (True, False): print(name, greedy, evaluate(model, tokenizer, name, EVALUATED, greedy=greedy))
+    rows = "\n".join(card_row(name, how, found) for name, both in scores.items() for how, found in both.items())
+    card = CARD.format(
+        layers=model.config.num_hidden_layers, parameters=model.num_parameters(), vocabulary=len(tokenizer), context=CONTEXT,
+        seed=options.seed, first=first, second=second, steps=record.steps, seen=record.tokens_seen, learned=record.tokens_learned,
+        seconds=record.cpu_seconds, episodes=episodes, rows=rows,
+    )  # fmt: skip
+    (options.output / "README.md").write_text(card, encoding="utf-8")
+    (options.output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    print(f"{time.process_time() - started:.0f} CPU s in all", json.dumps(scores, indent=2))
 
 
 if __name__ == "__main__":
