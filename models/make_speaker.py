@@ -22,6 +22,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 import gymformer.registration  # noqa: F401  (the environments' ids)
@@ -38,7 +39,7 @@ MARK = re.compile(r"<\|\w+\|>")
 OF_EACH = 700  # transcripts of each environment that the tokenizer is made from
 FREQUENT, WORDS_OF_A_LINE = 0.2, 4  # a line of so many words in such a share of them is one token
 TOKENS = 2048  # of a step's batch
-FIRST_PHASE, SECOND_PHASE = 1300, 250  # steps
+FIRST_PHASE, SECOND_PHASE = 1000, 200  # steps
 HIGHEST, LATER_RATE = 4e-3, 1.0e-3  # learning rates
 EASIER = 0.5  # share of the episodes that are easier than the card's
 EVALUATED = 300  # episodes of each environment
@@ -114,7 +115,20 @@ def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config).eval()
+        model = LlamaForCausalLM(config).eval()
+        for layer in model.model.layers:
+            begin_by_copying(layer.self_attn)
+    return model
+
+
+@torch.no_grad()
+def begin_by_copying(attention: nn.Module) -> None:
+    """Queries look for what is like themselves, and what is attended to is passed on as it is: W_Q = W_K and W_O = W_V^T, orthogonal
+    matrices times sqrt(1/2) (as in arXiv:2305.09828). Without it, names were not copied after three times as many steps."""
+    for first, second, turned in ((attention.q_proj, attention.k_proj, False), (attention.v_proj, attention.o_proj, True)):
+        matrix = nn.init.orthogonal_(torch.empty_like(first.weight)) * math.sqrt(0.5)
+        first.weight.copy_(matrix)
+        second.weight.copy_(matrix.T if turned else matrix)
 
 
 def with_all_tokens(batch: Batch, tokenizer: PreTrainedTokenizerFast) -> Batch:
