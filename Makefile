@@ -30,7 +30,7 @@ demo: $(READY)
 	$(VENV)/bin/gymformer demo
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

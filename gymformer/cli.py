@@ -42,6 +42,7 @@ examples:
   gymformer train CartPole-v1 --seed 0              train, save, evaluate
   gymformer reward MODEL DATA OUTPUT --dry-run      what a reward model's training would take
   gymformer eval runs/CartPole-v1/... --greedy      100 episodes of a saved agent, with an interval
+  gymformer eval LogicPuzzle-v0 --compare expert random   on the same seeds
   gymformer play runs/CartPole-v1/... --gif it.gif  watch it
   gymformer play configs/blackjack.yaml             a language model behind HTTP plays
 """
@@ -259,17 +260,68 @@ def reward(args: list[str]) -> int:
 
 
 def evaluate(args: list[str]) -> int:
-    """evaluate a saved agent: mean return with an interval, and success rate"""
+    """evaluate an agent, or any player in any environment: success, rewards, intervals"""
     options = _parse("eval", args)
+    path, others = Path(options.path), options.players
+    if not path.exists() or others.player is not None or others.compare:
+        return _evaluate_players(options, path)
     from gymformer import evaluate
 
-    agent, env_id, env_kwargs = _load(options.path, options.env, options.env_kwargs)
+    agent, env_id, env_kwargs = _load(path, options.env, options.env_kwargs)
     if not agent.reads_tokens:
-        _make_for(agent, options.path, env_id, env_kwargs).close()
+        _make_for(agent, path, env_id, env_kwargs).close()
     result = evaluate(agent, env_id, episodes=options.episodes, greedy=options.greedy, seed=options.seed,
                       env_kwargs=env_kwargs, max_timesteps=_limit(env_id, FALLBACK_LIMIT))  # fmt: skip
-    print(json.dumps({"path": str(options.path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
+    print(json.dumps({"path": str(path), "env": env_id, **result.as_dict()}) if options.json else f"{env_id}: {result}")
     return 0
+
+
+def _evaluate_players(options: Any, path: Path) -> int:
+    """One player, or several on the same seeds."""
+    from gymformer.evaluation import EvaluationPipeline
+
+    chosen = options.players
+    names = list(chosen.compare) if chosen.player is None else [chosen.player, *chosen.compare]
+    if path.exists():
+        _, env_id, env_kwargs = _load(path, options.env, options.env_kwargs)
+        names.insert(0, str(path))
+    elif options.env is not None:
+        raise UsageError(
+            f"{path} is no folder of an agent, so it names the environment, and --env {options.env} another; name one"
+        )
+    else:
+        env_id, env_kwargs = _imported(options.path), options.env_kwargs
+    if len(set(names)) < len(names):
+        raise UsageError(f"{', '.join(names)}: a player is named twice")
+    _make(env_id, env_kwargs).close()
+    players = {name: _player(name, chosen) for name in names}
+    difficulty = {} if chosen.difficulty is None else {"difficulty": chosen.difficulty}
+    pipeline = EvaluationPipeline(env_id, chosen.log_dir, agent=players[names[0]] if len(names) == 1 else None, env_kwargs=env_kwargs,
+                                  options=difficulty, greedy=options.greedy, prices=chosen.prices)  # fmt: skip
+    played = {"num_episodes": options.episodes, "seed": options.seed, "samples": chosen.samples, "resume": chosen.resume}
+    results = pipeline.evaluate(**played) if len(names) < 2 else pipeline.compare(players, **played)
+    print(json.dumps(results.as_dict()) if options.json else results, end="\n" if options.json else "")
+    if chosen.plot is not None:
+        results.plot(chosen.plot)
+        print(f"drawn in {chosen.plot}", file=sys.stderr)
+    return 0
+
+
+def _player(name: str, options: Any) -> Any:
+    """Whom a name on the command line means."""
+    if name != "http" and Path(name).suffix not in (".yaml", ".yml"):
+        if name not in ("expert", "random") and not Path(name).exists():
+            raise UsageError(f"{name} is no player; say expert, random, http, the folder of an agent, or a YAML file")
+        return name
+    from gymformer.agents.backends import Backend
+    from gymformer.agents.settings import parse_config, section_settings
+
+    if name != "http":
+        return Backend(section_settings("agent", parse_config(name)["agent"]))
+    if options.model is None:
+        raise UsageError("http needs the name of a model: --model llama3.1 (and --base-url for a server elsewhere)")
+    settings = {"backend": options.backend, "model": options.model, "base_url": options.base_url}
+    return Backend(section_settings("agent", settings))
 
 
 def play(args: list[str]) -> int:

@@ -176,22 +176,49 @@ class TrainOptions:
     monitoring: OmitArgPrefixes[Monitoring] = field(default_factory=Monitoring)
 
 
+class EvalPlayers(Group):
+    """Who plays an environment (not the agent of PATH alone), and what is made of it."""
+
+    # expert, random, http, the folder of a run or agent, or a YAML file whose section "agent" tells of a model behind HTTP
+    player: Annotated[str | None, arg(metavar="PLAYER")] = None  # None: random, or the agent of PATH
+    # several players on the same seeds, with the differences to the first
+    compare: Annotated[tuple[str, ...], arg(metavar="PLAYER [PLAYER ...]")] = ()
+    samples: PositiveInt = 1  # of every seed; more than one give pass@k
+    difficulty: float | None = None  # from 0 to 1, of every episode. None: the environment's own
+    log_dir: Path = Path("logs")  # where the results are written
+    resume: FlagCreatePairsOff[bool] = False  # go on with an evaluation that was interrupted
+    plot: Path | None = None  # a picture of rewards, success and difficulty
+    model: str | None = None  # of http: the server's name for the model
+    backend: Literal["ollama", "openai"] = "ollama"  # of http
+    base_url: str | None = None  # of http. None: the backend's own
+    prices: tuple[NonNegativeFloat, NonNegativeFloat] | None = None  # dollars for a million tokens read, and written
+
+
 @dataclass(frozen=True)
 class EvalOptions:
-    """Plays many episodes with a saved agent: mean return, its 95% interval, and the share that reached the threshold.
+    """Plays many episodes: with a saved agent, or with other players in any environment, also several on the same seeds.
+
+    Where PATH is the folder of an agent and nobody else plays: mean return, its 95% interval, and the share that reached the
+    threshold. With --player or --compare, or where an environment is named instead: success rate, rewards, completion, pass@k,
+    length, difficulty and cost, with intervals, as a table, and as a file in --log-dir.
 
     examples:
       gymformer eval runs/CartPole-v1/20260101-120000-seed0
       gymformer eval agent --env CartPole-v1 --episodes 1000 --greedy --json
+      gymformer eval LogicPuzzle-v0 --player expert --episodes 20
+      gymformer eval LogicPuzzle-v0 --compare expert random runs/LogicPuzzle-v0/20260101-120000-seed0
+      gymformer eval MemoryBuffer-v0 --player http --model llama3.1 --episodes 5
     """
 
-    path: Annotated[Positional[Path], arg(metavar="PATH")]  # folder of a training run or of a saved agent; or a YAML file
+    # folder of a training run or of a saved agent; or the id of an environment
+    path: Annotated[Positional[str], arg(metavar="PATH|ENV")]
     env: str | None = None  # another environment than the one it was trained in, of the same spaces
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8
     episodes: int = EPISODES  # how many
     greedy: FlagCreatePairsOff[bool] = False  # take the likeliest action instead of sampling one
     seed: int = 0  # one seed, one result
     json: FlagCreatePairsOff[bool] = False  # print everything, every single return too, as JSON
+    players: OmitArgPrefixes[EvalPlayers] = field(default_factory=EvalPlayers)
 
 
 @dataclass(frozen=True)

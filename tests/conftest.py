@@ -14,3 +14,14 @@ settings.load_profile("repeatable")
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+# Files that take longest, in this order. One that begins last would leave the other process with nothing to do at the end.
+LONGEST = ("test_notebooks", "test_benchmarks", "test_learning", "test_distributed", "test_packaging", "test_shipped")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, name in enumerate(LONGEST) if item.path.name.startswith(name)), len(LONGEST))
+
+    items.sort(key=rank)

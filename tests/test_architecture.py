@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "safety": set(),
     "monitoring": set(),
     "env": {"rewards", "curriculum", "data"},
-    "evaluation": {"env", "monitoring", "rl"},  # monitoring shows what evaluation found
+    "evaluation": {"agents", "env", "monitoring", "rl"},  # monitoring shows what evaluation found, agents play over HTTP
     "agents": {"env", "rewards", "rl"},
     "presets": {"rl"},
     "trainer": {

@@ -221,6 +221,24 @@ def test_eval_prints_the_interval_and_json(run_folder, capsys):
     assert len(result["returns"]) == 5 and result["seed"] == 3 and result["threshold"] == 475 and result["env"] == "CartPole-v1"
 
 
+def test_eval_compares_players_in_an_environment(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = ["eval", "LogicPuzzle-v0", "--compare", "expert", "random", "--episodes", "4", "--difficulty", "0.2"]
+    assert main([*args, "--plot", "it.png"]) == 0
+    assert "| expert | 100.0%" in capsys.readouterr().out and (tmp_path / "it.png").is_file()
+    assert main(["eval", str(run_folder), "--compare", "random", "--episodes", "2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(said["players"]) == [str(run_folder), "random"] and "random" in said["differences"]
+    assert main(["eval", "LogicPuzzle-v0", "--player", "random", "--samples", "2", "--episodes", "3"]) == 0
+    assert "| pass@2 |" in capsys.readouterr().out
+    assert len(list((tmp_path / "logs").glob("*-00?.json"))) == 3
+    assert "--model" in error_of(capsys, "eval", "LogicPuzzle-v0", "--player", "http")
+    assert "no is no player; say expert" in error_of(capsys, "eval", "LogicPuzzle-v0", "--player", "no")
+    assert "named twice" in error_of(capsys, "eval", "LogicPuzzle-v0", "--compare", "random", "random")
+    assert "Nowhere-v0 cannot be made" in error_of(capsys, "eval", "Nowhere-v0")
+    assert "brings no expert" in error_of(capsys, "eval", "CartPole-v1", "--player", "expert")
+
+
 def test_play_writes_a_gif_and_prints_the_return(run_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.chdir(tmp_path)

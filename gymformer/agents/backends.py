@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ __all__ = [
     "BackendError",
     "BackendTimeout",
     "BackendUnavailable",
+    "Usage",
 ]
 
 BASE_URLS = {"openai": "https://api.openai.com/v1", "ollama": "http://localhost:11434/v1"}
@@ -66,11 +68,20 @@ class _Huge(Exception):
     """The answer is longer than anything that could be meant."""
 
 
+@dataclass(slots=True)
+class Usage:
+    """What the answers of a Backend have cost so far."""
+
+    prompt_tokens: int = 0  # read by the model, as its server counts them
+    completion_tokens: int = 0  # written by it
+    untold: int = 0  # answers whose server did not say
+
+
 class Backend:
     """Asks one model of one server. The key is read here, from the environment, and kept by the client alone.
 
     What is worth another attempt (429, 5xx, a time-out) is attempted up to `settings.max_retries` times more, after waits that
-    double, with jitter, or after what the server asks for. Everything else raises at once.
+    double, with jitter, or after what the server asks for. Everything else raises at once. `usage` counts tokens.
     """
 
     def __init__(self, settings: AgentSettings, *, sleep: Callable[[float], None] = time.sleep):
@@ -83,6 +94,7 @@ class Backend:
         self.settings, self._sleep, self._jitter, self._openai = settings, sleep, random.Random(), openai
         self.base_url = check_base_url(settings.base_url or BASE_URLS[settings.backend])
         self.attempts = 0  # requests that were sent
+        self.usage = Usage()
         key = self._secret = self._key()
         self._client = openai.OpenAI(
             api_key=key or NO_KEY, base_url=self.base_url, max_retries=0,
@@ -169,21 +181,29 @@ class Backend:
                     raise _Late
         return bytes(body)
 
-    @staticmethod
-    def _content(body: bytes) -> str:
-        """The text of the first choice of a chat completion."""
+    def _content(self, body: bytes) -> str:
+        """The text of the first choice of a chat completion, whose cost is counted."""
         try:
-            message = json.loads(body)["choices"][0]["message"]
-            content = message["content"]
+            completion = json.loads(body)
+            content = completion["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise BackendBadOutput(
                 "answered with something that is not a chat completion; base_url should end in /v1"
             ) from None
+        self._count(completion.get("usage"))
         if content is None:  # a refusal, or a tool call: the model's doing, not the server's
             return ""
         if not isinstance(content, str):
             raise BackendBadOutput(f"answered with a message whose content is a {type(content).__name__}, not a text")
         return content
+
+    def _count(self, usage: Any) -> None:
+        match usage:
+            case {"prompt_tokens": int(read), "completion_tokens": int(written)} if min(read, written) >= 0:
+                self.usage.prompt_tokens += read
+                self.usage.completion_tokens += written
+            case _:
+                self.usage.untold += 1
 
     def _refused(self, refusal: _Refusal, where: str) -> tuple[BackendError, float | None]:
         status = refusal.status

@@ -1,6 +1,6 @@
 """DialogueEnv: talks with a partner whose goals are hidden, in which manners pay as far as the goal is attained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,14 +56,16 @@ class DialogueEnv(TextEnv):
     Rendering: "ansi", the dialogue so far.
 
     Difficulty d: 2 elements are required (from 0.3 on 3, from 0.6 on 4); 2 to 4 questions or claims; 3 to 6 facts. From 0.3 on the
-    player may also buy, or be against; from 0.5 on the opening names place and partner, and the player has to know the address;
-    from 0.6 on prices have three digits, partners may be firm, and there are studies for both sides of an issue.
+    player may also buy, or be against, and subjects have several facts; from 0.5 on the opening names place and partner, and the
+    player has to know the address; from 0.6 on prices have three digits, partners may be firm, and there are studies for both
+    sides of an issue.
 
     Arguments:
     use_curriculum: where neither the argument nor the option "difficulty" says one, it starts at 0 and follows the success of this
         environment's own last episodes (`Pace` has the rule), also over reset(seed=...). Else it is 0.5.
-    use_human_feedback: people rate whole dialogues, in the words of `render`, at their end. max_turns: at least 4.
-    feedback: where ratings come from. None: from nowhere, which is said once, in a warning; nothing waits.
+    use_human_feedback: people rate whole dialogues, opening and turns, at their end. max_turns: at least 4.
+    feedback: where ratings come from, a `HumanFeedback` or a function. None: from nowhere, which is said once, in a warning; nothing
+        waits.
     scenarios: types, or mappings such as {"type": "negotiation", "context": "Salary discussion"}, drawn equally often. None: those of
         `task_templates_path`, a YAML file (`load_dialogue_scenarios`), or the three types.
     partner: puts the partner's lines into words, such as a `LanguagePartner`; None: they are said as they are. The rules decide what
@@ -80,7 +82,7 @@ class DialogueEnv(TextEnv):
         use_human_feedback: bool = True,
         max_turns: int = 10,
         *,
-        feedback: HumanFeedback | None = None,
+        feedback: HumanFeedback | Callable[[str], float | None] | None = None,
         scenarios: Sequence[str | Mapping[str, str]] | None = None,
         task_templates_path: str | Path | None = None,
         partner: Voice | None = None,
@@ -102,7 +104,9 @@ class DialogueEnv(TextEnv):
         if task_templates_path is not None:
             scenarios = load_dialogue_scenarios(task_templates_path)
         self.scenarios = _scenarios(SCENARIO_TYPES if scenarios is None else scenarios)
-        self.feedback = (feedback or HumanFeedback()) if use_human_feedback else None
+        self.feedback: HumanFeedback | None = None
+        if use_human_feedback:
+            self.feedback = feedback if isinstance(feedback, HumanFeedback) else HumanFeedback(feedback)
         self.constant_difficulty = None if difficulty is None else _checked(difficulty)
         self.voice, self.split, self.pace = partner, split, Pace()
         self.task, self.difficulty, self.required = "", 0.0, tuple[str, ...]()
@@ -221,7 +225,13 @@ def _scenarios(given: Sequence[str | Mapping[str, str]]) -> list[tuple[str, str 
     """Types, each with its context or None."""
     if isinstance(given, str) or not given:
         raise ValueError(f'scenarios={given!r}; give a list of at least one, such as ["negotiation"]')
-    pairs = [(one, None) if isinstance(one, str) else (one.get("type", ""), one.get("context")) for one in given]
+    pairs: list[tuple[str, str | None]] = []
+    for one in given:
+        scenario = {"type": one} if isinstance(one, str) else dict(one)
+        context = scenario.get("context")
+        if not scenario.keys() <= {"type", "context"} or (context is not None and not context.isprintable()):
+            raise ValueError(f'the scenario {one!r} is none; give a type, or {{"type": ..., "context": one line of text}}')
+        pairs.append((scenario.get("type", ""), context))
     for kind, _ in pairs:
         if kind not in SCENARIO_TYPES:
             raise ValueError(f"{kind!r} is no type of a scenario; use {', '.join(SCENARIO_TYPES)}")

@@ -11,6 +11,7 @@ import numpy as np
 __all__ = ["SCENARIOS", "Answers", "Debate", "Heard", "Negotiation", "Partner"]
 
 WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+LONGEST_NUMBER = 9  # digits; what follows is cut
 NEGATIONS = frozenset({"no", "not", "never", "nor", "neither", "cannot", "without"})
 POLITE = frozenset({"please", "thanks", "thank", "kindly", "sorry", "pardon", "appreciate", "grateful"})
 MOST_POLITE_WORDS = 2  # of a turn; more are flattery
@@ -62,7 +63,7 @@ class Heard:
 
     @property
     def numbers(self) -> list[int]:
-        return [int(word) for word in self.words if word.isascii() and word.isdigit() and len(word) <= 6]
+        return [int(word[:LONGEST_NUMBER]) for word in self.words if word.isascii() and word.isdigit()]
 
     @property
     def is_insulting(self) -> bool:
@@ -78,9 +79,9 @@ class Heard:
         return any(word in NEGATIONS or word.endswith("n't") for word in self.words)
 
     def named(self, things: Iterable[str]) -> set[str]:
-        """Those of the things (texts of a word or more) that are named, as whole words."""
+        """Those of the things (words, or several with a space between) that are named, as whole words."""
         said = f" {' '.join(self.words)} "
-        return {thing for thing in things if f" {' '.join(Heard(thing).words)} " in said}
+        return {thing for thing in things if f" {thing.casefold()} " in said}
 
 
 class Partner(ABC):
@@ -289,31 +290,35 @@ class Answers(Partner):
         self._ask("")
 
     def hear(self, turn: Heard) -> None:
-        subject, kind = self._asks[self._done]
-        numbers, ignorant = set(turn.numbers), bool(turn.named(("i do not know", "i don't know")))
-        if turn.is_insulting or (not numbers and not ignorant):
-            said = f"{INSULTED} " if turn.is_insulting else "Tell me: "
-            if not self._asked_again:
-                self._asked_again = True
-                return self._ask(said)
-            right = False
-        else:
-            value = self.facts.get((subject, kind))
-            kinds = {name for name, (_, _, words, _) in FACTS.items() if turn.named(words)}
-            right = (turn.named(SUBJECTS) <= {subject} and kinds <= {kind}
-                     and (not numbers and ignorant if value is None else numbers == {value} and not turn.denies))  # fmt: skip
-            said = "Good. " if right else "That is wrong. "
-        self._right += right
+        right = None if turn.is_insulting else self._judge(turn)
+        if right is None and not self._asked_again:
+            self._asked_again = True
+            self._ask(f"{INSULTED} " if turn.is_insulting else "Tell me: ")
+            return
+        self._right += bool(right)
         self._done += 1
         self._asked_again = False
         self.success = self._right / len(self._asks)
+        said = "Good. " if right else "That is wrong. "
         if self._done < len(self._asks):
-            return self._ask(said)
-        self.over, self.line = True, f"{said.replace('Tell me: ', '')}That is all."
-        return None
+            self._ask(said)
+        else:
+            self.over, self.line = True, f"{said}That is all."
 
     def keeps_to(self, turn: Heard) -> bool:
         return turn.named(SUBJECTS) == {self.about}
+
+    def _judge(self, turn: Heard) -> bool | None:
+        """Whether a turn is the right answer; None if it is none."""
+        subject, kind = self._asks[self._done]
+        numbers, is_ignorant = set(turn.numbers), bool(turn.named(("i do not know", "i don't know")))
+        if not numbers and not is_ignorant:
+            return None
+        kinds = {name for name, (_, _, words, _) in FACTS.items() if turn.named(words)}
+        if not (turn.named(SUBJECTS) <= {subject} and kinds <= {kind}):
+            return False
+        value = self.facts.get((subject, kind))
+        return not numbers if value is None else numbers == {value} and not turn.denies
 
     def _ask(self, before: str) -> None:
         self.about, kind = self._asks[self._done]

@@ -9,10 +9,12 @@ from typing import Any
 
 from gymformer.curriculum.difficulty import Pace
 from gymformer.data.world.news import CATEGORIES, Fact, ask, deny, draw_fact, small_talk, state
+from gymformer.env.memory_buffer_players import expert as memory_buffer_expert
+from gymformer.env.memory_buffer_players import random_player as memory_buffer_guesser
 from gymformer.env.memory_store import Entry, MemoryStore
 from gymformer.env.text_env import TextEnv
 
-__all__ = ["MALFORMED", "RIGHT", "WRONG", "MemoryBufferEnv"]
+__all__ = ["MALFORMED", "RIGHT", "WRONG", "MemoryBufferEnv", "memory_buffer_expert", "memory_buffer_guesser"]
 
 RIGHT = 1.0  # shared by the questions of an episode
 WRONG = -0.1  # shared likewise

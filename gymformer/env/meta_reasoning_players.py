@@ -19,7 +19,7 @@ STATED = {100: 0.3, 90: 0.25, 80: 0.2, 70: 0.1, 60: 0.05, 50: 0.05, 30: 0.05}
 
 def meta_reasoning_expert() -> Player:
     """A player that states all steps, checks what is to be checked, and answers what is likeliest, with its probability. It
-    needs up to 8 turns, and attains what can be attained: on average 1.1 of the families that come along."""
+    needs up to 6 turns, and attains what can be attained: on average 1.1 of the families that come along."""
 
     def turns(reading: Reading) -> list[str]:
         said = [f"THINK {step}" for step in reading.steps]

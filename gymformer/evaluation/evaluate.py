@@ -89,7 +89,7 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
     envs = make_envs(source, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:
-        _require_same_spaces(agent, envs)
+        require_same_spaces(agent, envs)
         assert isinstance(envs, TokenEnvs)
         generator = torch.Generator(agent.actor.device).manual_seed(derive_seed(seed, "actions"))
         envs.reset(derive_seed(seed, "episodes"))
@@ -122,7 +122,7 @@ def _play(agent: TrainedAgent, env: EnvSource, episodes: int, greedy: bool, seed
     envs = make_envs(env, count, env_kwargs=env_kwargs, max_timesteps=max_timesteps,
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:
-        _require_same_spaces(agent, envs)
+        require_same_spaces(agent, envs)
         assert isinstance(envs, Envs)
         envs.encoder, envs.learn_statistics = agent.encoder, False
         with threads_for(next(agent.actor.parameters()).device, agent.actor):
@@ -132,7 +132,7 @@ def _play(agent: TrainedAgent, env: EnvSource, episodes: int, greedy: bool, seed
             envs.close()
 
 
-def _require_same_spaces(agent: TrainedAgent, envs: Envs | TokenEnvs) -> None:
+def require_same_spaces(agent: TrainedAgent, envs: Envs | TokenEnvs) -> None:
     if (envs.observation_space, envs.action_space) != (agent.observation_space, agent.action_space):
         raise ValueError(f"the agent reads {agent.observation_space} and acts in {agent.action_space}, but {envs.id} gives "
                          f"{envs.observation_space} and takes {envs.action_space}; evaluate it in the environment that it "

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from gymformer.evaluation.players import legal_actions
 from gymformer.pictures import save_gif
 from gymformer.rl.agent import TrainedAgent
 from gymformer.seeding import derive_seed
@@ -22,10 +23,7 @@ def play_episode(agent: TrainedAgent, env: gym.Env, *, greedy: bool = False, see
     frames: list[Any] = [env.render()] if draws else []
     total = 0.0
     for _ in range(max_timesteps):
-        mask = info.get("action_mask")
-        if mask is None and env.has_wrapper_attr("action_masks"):
-            mask = env.get_wrapper_attr("action_masks")()
-        action = agent.act(observation, greedy=greedy, action_mask=mask, generator=generator)
+        action = agent.act(observation, greedy=greedy, action_mask=legal_actions(env, info), generator=generator)
         observation, reward, terminated, truncated, info = env.step(action)
         total += float(reward)
         if draws:
