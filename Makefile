@@ -38,7 +38,7 @@ lint: $(READY)
 	$(VENV)/bin/pyright
 
 bench: $(READY)
-	@status=0; for part in classic language preferences algorithms; do $(VENV)/bin/python benchmarks/$$part.py all || status=1; done; exit $$status
+	@status=0; for part in classic language preferences algorithms text_environments; do $(VENV)/bin/python benchmarks/$$part.py all || status=1; done; exit $$status
 
 # These two need Poetry with poetry-plugin-export.
 EXPORT = poetry export --all-extras --with dev,notebook --without-hashes --format constraints.txt

@@ -25,7 +25,7 @@ def run(script: str, *arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("script", ["classic.py", "language.py", "preferences.py", "algorithms.py"])
+@pytest.mark.parametrize("script", ["classic.py", "language.py", "preferences.py", "algorithms.py", "text_environments.py"])
 def test_the_readmes_tables_are_those_of_the_results(script):
     run(script, "tables", "--check")
 

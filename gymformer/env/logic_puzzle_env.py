@@ -56,6 +56,7 @@ class LogicPuzzleEnv(TextEnv):
     task_templates_path: a YAML file whose section `logic_puzzle` has `templates` and `variables` (`load_puzzle_templates`).
     """
 
+    default_model = "models/speaker"
     system_prompt = "Solve the puzzle. Say SOLVE and the answer, or QUERY and a name for a hint."
 
     def __init__(
