@@ -75,7 +75,10 @@ def main() -> int:
     if options.command == "tables":
         ok = write_tables(options.out, options.check)
         if not ok:
-            print("benchmarks/README.md differs from the results; run: python benchmarks/text_environments.py tables", file=sys.stderr)
+            print(
+                "benchmarks/README.md differs from the results; run: python benchmarks/text_environments.py tables",
+                file=sys.stderr,
+            )
         return int(not ok)
     met = [run(name, options) for name in COMMANDS]
     if options.command == "all" and options.out == RESULTS:

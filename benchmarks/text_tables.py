@@ -30,8 +30,9 @@ def _learned(task: str, one: Result) -> list[Target]:
     runs, name = one["runs"], TASKS[task]
     if task in ("logic", "memory"):
         expert = one["players"]["expert"]["success"]
-        return [Target(f"{name}, success before / the expert's", max(r["before"]["sampled"]["success"] for r in runs) / expert, AT_MOST, False),
-                Target(f"{name}, success after / the expert's", min(r["after"]["sampled"]["success"] for r in runs) / expert, AT_LEAST, True)]  # fmt: skip
+        before, after = ([r[when]["sampled"]["success"] / expert for r in runs] for when in ("before", "after"))
+        return [Target(f"{name}, success before / the expert's", max(before), AT_MOST, False),
+                Target(f"{name}, success after / the expert's", min(after), AT_LEAST, True)]  # fmt: skip
     if task == "meta":
         return [Target(f"{name}, Brier score after / before", max(ratio(r, "brier") for r in runs), BETTER_CALIBRATED, False)]
     return [Target(f"{name}, required elements after / before", min(ratio(r, "elements") for r in runs), MORE_ELEMENTS, True),
@@ -56,7 +57,14 @@ def section(result: Result) -> str:
     parts = [_task(task, result["tasks"][task]) for task in TASKS if task in result["tasks"]]
     missing = [MISSING.format(f" --task {task}") for task in TASKS if task not in result["tasks"]]
     promised = "\n".join(f"* {target}" for target in targets(result))
-    texts = ["### text environments: learning", "![learning curves](results/text_learning.png)", *parts, *missing, promised, where(result)]
+    texts = [
+        "### text environments: learning",
+        "![learning curves](results/text_learning.png)",
+        *parts,
+        *missing,
+        promised,
+        where(result),
+    ]
     return "\n\n".join(filter(None, texts))
 
 
@@ -80,7 +88,15 @@ def _task(task: str, one: Result) -> str:
 
 
 def _shown(measure: str, value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}" if measure in SHARES else f"{value:.3f}" if measure in ("brier", "return") else f"{value:.1f}"
+    return (
+        ""
+        if value is None
+        else f"{value:.1%}"
+        if measure in SHARES
+        else f"{value:.3f}"
+        if measure in ("brier", "return")
+        else f"{value:.1f}"
+    )
 
 
 def draw(result: Result, path: Path) -> None:

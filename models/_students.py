@@ -102,7 +102,7 @@ def memory_buffer_student(rng: np.random.Generator, care: float) -> Player:
     def hear(sentences: list[str]) -> str:
         facts = {sentence: fact for sentence in sentences if (fact := read_fact(sentence))}
         others = [sentence for sentence in sentences if sentence not in facts]
-        (sentence, (person, _, _)), = facts.items()
+        ((sentence, (person, _, _)),) = facts.items()
         if rng.random() < care:
             return f"STORE {sentence}"
         return f"STORE {rng.choice(others)}" if others and rng.random() < 0.5 else f"RETRIEVE {person}"

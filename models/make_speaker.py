@@ -13,9 +13,8 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import language_agent
 from gymformer.rl.transformers_nn import LMActorNetwork
 from models._students import Player, dialogue_student, logic_puzzle_student, memory_buffer_student, meta_reasoning_student
-from models._tokenizer import ASSISTANT, END, PAD, SYSTEM, USER, train_tokenizer
+from models._tokenizer import ASSISTANT, END, SYSTEM, USER, train_tokenizer
 from models._training import Batch, TrainingRecord, batches, train
 
 VOCABULARY, CONTEXT = 1536, 512
@@ -39,48 +38,73 @@ MARK = re.compile(r"<\|\w+\|>")
 OF_EACH = 700  # transcripts of each environment that the tokenizer is made from
 FREQUENT, WORDS_OF_A_LINE = 0.2, 4  # a line of so many words in such a share of them is one token
 TOKENS = 2048  # of a step's batch
-FIRST_PHASE, SECOND_PHASE = 1000, 200  # steps
-HIGHEST, LATER_RATE = 4e-3, 1.0e-3  # learning rates
-EASIER = 0.5  # share of the episodes that are easier than the card's
+EASIER = 0.5  # share of the episodes that are easier than the hardest
 EVALUATED = 300  # episodes of each environment
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """So many steps, whose learning rate goes up over a tenth of them, and then down along a cosine."""
+
+    steps: int
+    highest: float  # learning rate
+    lowest: float
+    every_token: bool  # or the students' turns alone
+
+    def rates(self) -> Iterator[float]:
+        for step in range(self.steps):
+            up = min(1.0, (step + 1) / min(100, max(1, self.steps // 10)))
+            yield up * (self.lowest + (self.highest - self.lowest) * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
+
+
+PHASES = (
+    Phase(1000, 4e-3, 1e-3, every_token=True),
+    Phase(500, 2e-3, 1e-3, every_token=True),
+    Phase(200, 1e-3, 0.0, every_token=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """An environment, who plays it for the transcripts, and how often they do what is right: in the first phase, and later."""
+    """An environment, who plays it for the transcripts, and, phase by phase, how often they do what is right, how hard it is at most,
+    and how many of the documents it has."""
 
     student: Callable[[np.random.Generator, float], Player]
-    care: tuple[float, float]
-    arguments: dict[str, Any]  # what the card is about; no transcript is harder
-    held_out: dict[str, Any]  # further arguments, of the card's episodes
-    share: float = 1.0  # of the documents, relative to the others'
+    care: tuple[float, float, float]
+    difficulty: tuple[float, float, float]
+    share: tuple[float, float, float]  # relative to the others'
+    arguments: dict[str, Any]
+    held_out: dict[str, Any]  # further arguments, of the episodes that the card is about
 
 
 TASKS = {
-    "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 0.12), {"use_curriculum": False, "difficulty": 0.5}, {}, share=2.0),
-    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.7), {"difficulty": 0.5}, {}),
-    "MetaReasoning-v0": Task(meta_reasoning_student, (0.9, 0.55), {"use_curriculum": False, "difficulty": 0.5}, {"split": "test"}),
-    "Dialogue-v0": Task(dialogue_student, (0.8, 0.35), {"use_human_feedback": False, "difficulty": 0.4}, {"split": "test"}),
-}
+    "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 1.0, 0.12), (0.5, 0.3, 0.3), (2, 12, 2),
+                           {"use_curriculum": False, "difficulty": 0.3}, {}),
+    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.85, 0.7), (0.5, 0.5, 0.5), (1, 1, 1), {"difficulty": 0.5}, {}),
+    "MetaReasoning-v0": Task(meta_reasoning_student, (0.9, 0.9, 0.55), (0.5, 0.5, 0.5), (1, 1, 1),
+                             {"use_curriculum": False, "difficulty": 0.5}, {"split": "test"}),
+    "Dialogue-v0": Task(dialogue_student, (0.8, 0.8, 0.35), (0.4, 0.4, 0.4), (1, 1, 1),
+                        {"use_human_feedback": False, "difficulty": 0.4}, {"split": "test"}),
+}  # fmt: skip
 MEASURES = ("success", "brier", "elements")  # keys of the last info, where an environment has them
 
 
 class Transcripts:
-    """Episodes that students play, as texts in the tokenizer's chat format. `phase` is 0 or 1."""
+    """Episodes that students play in one of the three phases, as texts in the tokenizer's chat format."""
 
-    def __init__(self, rng: np.random.Generator):
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, phase: int):
+        self.rng, self.phase = rng, phase
         self.envs = {name: gym.make(name, disable_env_checker=True, **task.arguments) for name, task in TASKS.items()}
-        shares = np.array([task.share for task in TASKS.values()])
+        shares = np.array([task.share[phase] for task in TASKS.values()])
         self._shares = shares / shares.sum()
 
-    def draw(self, phase: int) -> str:
-        return self.of(str(self.rng.choice(list(TASKS), p=self._shares)), phase)
+    def draw(self) -> str:
+        return self.of(str(self.rng.choice(list(TASKS), p=self._shares)))
 
-    def of(self, name: str, phase: int) -> str:
+    def of(self, name: str) -> str:
         """One episode of this environment."""
         env, task = self.envs[name], TASKS[name]
-        act, difficulty = task.student(self.rng, task.care[phase]), task.arguments["difficulty"]
+        act, difficulty = task.student(self.rng, task.care[self.phase]), task.difficulty[self.phase]
         if self.rng.random() < EASIER:
             difficulty *= float(self.rng.random())
         observation, info = env.reset(seed=int(self.rng.integers(2**31)), options={"difficulty": difficulty})
@@ -95,11 +119,11 @@ class Transcripts:
 
 def make_tokenizer(seed: int, of_each: int = OF_EACH) -> PreTrainedTokenizerFast:
     """Lines that an environment says again and again, word for word, are one token each."""
-    transcripts = Transcripts(np.random.default_rng([seed, 0]))
+    transcripts = Transcripts(np.random.default_rng([seed, 0]), phase=0)
     lines: set[str] = set()
     texts: list[str] = []
     for name in TASKS:
-        own = [transcripts.of(name, phase=0) for _ in range(of_each)]
+        own = [transcripts.of(name) for _ in range(of_each)]
         counts = Counter(line for text in own for line in set(MARK.sub("\n", text).split("\n")))
         lines |= {line for line, n in counts.items() if n >= FREQUENT * of_each and len(line.split()) >= WORDS_OF_A_LINE}
         texts += own
@@ -138,37 +162,40 @@ def with_all_tokens(batch: Batch, tokenizer: PreTrainedTokenizerFast) -> Batch:
     return Batch(batch.ids, counts)
 
 
-def make(seed: int, first: int = FIRST_PHASE, second: int = SECOND_PHASE, of_each: int = OF_EACH,
-         log: Callable[[str], None] = print) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, TrainingRecord]:  # fmt: skip
-    """The trained model, its tokenizer, and what training took."""
+def make(seed: int, phases: Sequence[Phase] = PHASES, of_each: int = OF_EACH,
+         log: Callable[[str], None] = print) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, list[TrainingRecord]]:  # fmt: skip
+    """The trained model, its tokenizer, and what training took in each phase."""
     tokenizer = make_tokenizer(seed, of_each)
     model = make_model(seed, tokenizer)
+    return model, tokenizer, [learn(model, tokenizer, seed, number, phase, log) for number, phase in enumerate(phases)]
 
-    def rates() -> Iterator[float]:
-        for step in range(first):  # up over a tenth of the phase, at most 100 steps; then down along a cosine
-            up = (step + 1) / min(100, max(1, first // 10))
-            yield min(up, 1.0) * (LATER_RATE + (HIGHEST - LATER_RATE) * 0.5 * (1 + math.cos(math.pi * step / first)))
-        for step in range(second):
-            yield LATER_RATE * (1 - step / second)
+
+def learn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: int, number: int, phase: Phase,
+          log: Callable[[str], None]) -> TrainingRecord:  # fmt: skip
+    """One phase."""
 
     def report(step: int, loss: float, seconds: float) -> None:
         if step % 100 == 0:
-            log(f"step {step}: loss {loss:.3f}, {seconds:.0f} CPU s")
+            log(f"phase {number + 1}, step {step}: loss {loss:.3f}, {seconds:.0f} CPU s")
 
-    transcripts = Transcripts(np.random.default_rng([seed, 2]))
-    early = batches(lambda: transcripts.draw(phase=0), tokenizer, TOKENS)
-    late = batches(lambda: transcripts.draw(phase=1), tokenizer, TOKENS)
-    learned = ([with_all_tokens(part, tokenizer) for part in parts] for parts in islice(early, first))
-    return model, tokenizer, train(model, chain(learned, late), rates(), report)
+    documents = batches(Transcripts(np.random.default_rng([seed, 2 + number]), number).draw, tokenizer, TOKENS)
+    if phase.every_token:
+        documents = ([with_all_tokens(part, tokenizer) for part in parts] for parts in documents)
+    return train(model, documents, phase.rates(), report)
 
 
-def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str, episodes: int, *, sampled: bool) -> dict[str, float]:
+def evaluate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str, episodes: int, *, sampled: bool
+) -> dict[str, float]:
     """Means over episodes apart from the transcripts': what their last infos tell, their returns, turns, and tokens written."""
     agent, task = language_agent(LMActorNetwork(model, tokenizer=tokenizer)), TASKS[name]
     played = play_tokens(agent, name, episodes=episodes, greedy=not sampled, seed=1, num_envs=min(64, episodes),
                          env_kwargs=task.arguments | task.held_out)  # fmt: skip
     found = {key: [float(segment.info[key]) for segment in played] for key in (*MEASURES, "turn") if key in played[0].info}
-    found |= {"return": [float(segment.rewards.sum()) for segment in played], "tokens": [float(len(segment)) for segment in played]}
+    found |= {
+        "return": [float(segment.rewards.sum()) for segment in played],
+        "tokens": [float(len(segment)) for segment in played],
+    }
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
@@ -191,8 +218,9 @@ for word, and `<|user|> <|assistant|> <|system|> <|end|> <|pad|>`), with the env
 ## How it was made
 
 `python -m models.make_speaker --seed {seed}`, from what the students of `models/_students.py` said in these environments, and what they
-were answered. In the first {first} steps the students are careful, and all tokens are learned, so that copying is; in {second} more, while
-the learning rate falls to 0, they are careless, and their turns alone are learned. No transcript is of a test split.
+were answered, in {phases} phases. At first they are careful, and every token is learned, so that copying is; then the same, most of it puzzles;
+at last, while the learning rate falls to 0, they are as careless as the model is to be, and their turns alone are learned. Nothing of a
+test split is among the transcripts. Its attention begins by copying (`begin_by_copying`).
 
 {steps} steps of AdamW, {seen:,} tokens read, {learned:,} of them learned, {seconds:.0f} CPU seconds on one thread.
 
@@ -221,9 +249,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     started = time.process_time()
-    first, second = (FIRST_PHASE, SECOND_PHASE) if options.steps is None else (options.steps, options.steps)
     trial = options.steps is not None
-    model, tokenizer, record = make(options.seed, first, second, 20 if trial else OF_EACH)
+    phases = [replace(phase, steps=options.steps) for phase in PHASES] if trial else PHASES
+    model, tokenizer, records = make(options.seed, phases, 20 if trial else OF_EACH)
     episodes = 2 if trial else EVALUATED
     scores = {name: {how: evaluate(model, tokenizer, name, episodes, sampled=how == "sampled") for how in ("likeliest", "sampled")}
               for name in TASKS}  # fmt: skip
@@ -232,8 +260,9 @@ def main() -> None:
     rows = "\n".join(card_row(name, how, found) for name, both in scores.items() for how, found in both.items())
     card = CARD.format(
         layers=model.config.num_hidden_layers, parameters=model.num_parameters(), vocabulary=len(tokenizer), context=CONTEXT,
-        seed=options.seed, first=first, second=second, steps=record.steps, seen=record.tokens_seen, learned=record.tokens_learned,
-        seconds=record.cpu_seconds, episodes=episodes, rows=rows,
+        seed=options.seed, phases=len(records), steps=sum(record.steps for record in records),
+        seen=sum(record.tokens_seen for record in records), learned=sum(record.tokens_learned for record in records),
+        seconds=sum(record.cpu_seconds for record in records), episodes=episodes, rows=rows,
     )  # fmt: skip
     (options.output / "README.md").write_text(card, encoding="utf-8")
     (options.output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")

@@ -38,7 +38,7 @@ class Task:
 def logic() -> Task:
     from gymformer.env.logic_puzzle_env import logic_puzzle_expert, logic_puzzle_guesser
 
-    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.5}, {}, {"success": "success", "hints": "hints", "turns": "turn"},
+    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.3}, {}, {"success": "success", "hints": "hints", "turns": "turn"},
                 lambda: reading(logic_puzzle_expert), lambda rng: reading(logic_puzzle_guesser(rng)))  # fmt: skip
 
 
@@ -75,13 +75,18 @@ TASKS = {"logic": logic, "memory": memory, "meta": meta, "dialogue": dialogue}
 
 def means(task: Task, infos: Iterable[Info], returns: Iterable[float]) -> dict[str, float]:
     """Of all measures, and of the returns."""
-    infos = list(infos)
-    return {name: float(np.mean([info[key] for info in infos])) for name, key in task.measures.items()} | {"return": float(np.mean(list(returns)))}
+    told = list(infos)
+    found = {name: [info[key] for info in told] for name, key in task.measures.items()} | {"return": list(returns)}
+    return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def played_by_model(task: Task, agent: TrainedAgent, episodes: int, how: str) -> dict[str, float]:
-    segments = play_tokens(agent, task.env, episodes=episodes, greedy=how == "greedy", seed=HELD_OUT, env_kwargs=task.env_kwargs | task.held_out)
-    return means(task, [s.info for s in segments], [s.episode_return for s in segments]) | {"tokens": float(np.mean(list(map(len, segments))))}
+    segments = play_tokens(
+        agent, task.env, episodes=episodes, greedy=how == "greedy", seed=HELD_OUT, env_kwargs=task.env_kwargs | task.held_out
+    )
+    return means(task, [s.info for s in segments], [s.episode_return for s in segments]) | {
+        "tokens": float(np.mean(list(map(len, segments))))
+    }
 
 
 def played_by(task: Task, player: Callable[[int], Player], episodes: int) -> dict[str, float]:
@@ -128,7 +133,14 @@ def learn(s: dict) -> dict:
                 total_timesteps=s["tokens"], curriculum=watch, seed=s["seed"], save_path=None, progress=False)  # fmt: skip
     seconds = time.process_time() - start
     after = {how: played_by_model(task, language_agent(actor), s["episodes"], how) for how in HOW}
-    return {"seed": s["seed"], "before": before, "after": after, "curve": watch.curve, "tokens": watch.tokens, "seconds": seconds}
+    return {
+        "seed": s["seed"],
+        "before": before,
+        "after": after,
+        "curve": watch.curve,
+        "tokens": watch.tokens,
+        "seconds": seconds,
+    }
 
 
 def players(s: dict) -> dict:

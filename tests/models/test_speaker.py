@@ -41,7 +41,7 @@ def test_its_scores_are_those_of_its_card(loaded):
 def test_a_transcript_is_what_the_model_reads_in_the_environment(loaded, name):
     """Token for token: the document that is learned, and the dialogue as `TextToTokens` puts it together."""
     _, tokenizer = loaded
-    document = make_speaker.Transcripts(np.random.default_rng(7)).of(name, phase=0)
+    document = make_speaker.Transcripts(np.random.default_rng(7), phase=0).of(name)
     (_, system), (_, opening), *rest = re.findall(r"<\|(\w+)\|>(.*?)<\|end\|>", document, re.DOTALL)
     chat = ChatFormat(tokenizer, system)
     ids = chat.opening(opening)
