@@ -16,13 +16,9 @@ from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, machine, results_in,
 
 SEEDS = 3
 MODEL = "models/speaker"
-EPISODES = 300  # held out, before and after
-TASKS = {  # what is learned -> sampled tokens, and the algorithm with its config, in all else the defaults
-    "logic": {"tokens": 100_000, "algorithm": "grpo", "config": {}},
-    "memory": {"tokens": 150_000, "algorithm": "grpo", "config": {}},
-    "meta": {"tokens": 100_000, "algorithm": "ppo", "config": {}},
-    "dialogue": {"tokens": 100_000, "algorithm": "ppo", "config": {}},
-}
+EPISODES = 200  # held out, before and after
+LEARNER = {"algorithm": "grpo", "config": {"lr_actor": 5e-4}, "update_interval": 64}  # in all else the defaults
+TASKS = {"logic": 30_000, "memory": 60_000, "meta": 25_000, "dialogue": 50_000}  # sampled tokens
 QUICK = {"tokens": 500, "episodes": 4}
 
 
@@ -31,9 +27,9 @@ def learning(options: argparse.Namespace) -> dict[str, Any]:
     path = options.out / "text_learning.json"
     found = json.loads(path.read_text()) if options.task and path.is_file() else {"tasks": {}}
     quick = QUICK if options.quick else {}
-    for task, plan in TASKS.items():
+    for task, tokens in TASKS.items():
         if options.task in (None, task):
-            asked = {"task": task, "model": MODEL, "episodes": EPISODES} | plan | quick
+            asked = {"task": task, "model": MODEL, "episodes": EPISODES, "tokens": tokens, **LEARNER, **quick}
             each = [asked | {"seed": seed} for seed in range(1 if options.quick else SEEDS)]
             runs = side_by_side(options.at_once, "text_learning.py", "learn", each)
             (players,) = side_by_side(1, "text_learning.py", "players", [asked])

@@ -108,7 +108,7 @@ class Watch:
     """What the sampled policy does in its own training episodes, rollout by rollout. It has the face of a curriculum that wants nothing."""
 
     def __init__(self, task: Task):
-        self.task, self.tokens = task, 0
+        self.task, self.tokens, self.episodes = task, 0, 0
         self.curve: list[list[float]] = []  # tokens so far, and the means of the first measure
 
     def options(self) -> dict:
@@ -117,6 +117,7 @@ class Watch:
     def observe(self, segments: list[Segment]) -> None:
         key = next(iter(self.task.measures.values()))
         self.tokens += sum(map(len, segments))
+        self.episodes += sum(segment.ended for segment in segments)
         self.curve.append([self.tokens, float(np.mean([segment.info[key] for segment in segments if segment.is_whole]))])
 
 
@@ -130,17 +131,12 @@ def learn(s: dict) -> dict:
     assert config is not None
     start = time.process_time()
     train_agent(task.env, actor=actor, env_kwargs=task.env_kwargs, algorithm=s["algorithm"], config=config(**s["config"]),
-                total_timesteps=s["tokens"], curriculum=watch, seed=s["seed"], save_path=None, progress=False)  # fmt: skip
+                total_timesteps=s["tokens"], update_interval=s["update_interval"], curriculum=watch, seed=s["seed"], save_path=None,
+                progress=False)  # fmt: skip
     seconds = time.process_time() - start
     after = {how: played_by_model(task, language_agent(actor), s["episodes"], how) for how in HOW}
-    return {
-        "seed": s["seed"],
-        "before": before,
-        "after": after,
-        "curve": watch.curve,
-        "tokens": watch.tokens,
-        "seconds": seconds,
-    }
+    return {"seed": s["seed"], "before": before, "after": after, "curve": watch.curve, "tokens": watch.tokens,
+            "episodes": watch.episodes, "seconds": seconds}  # fmt: skip
 
 
 def players(s: dict) -> dict:
