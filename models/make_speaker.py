@@ -130,7 +130,7 @@ def make_tokenizer(seed: int, of_each: int = OF_EACH) -> PreTrainedTokenizerFast
         lines |= {line for line, n in counts.items() if n >= FREQUENT * of_each and len(line.split()) >= WORDS_OF_A_LINE}
         texts += own
     frequent = re.compile("|".join(map(re.escape, sorted(lines, key=len, reverse=True))))
-    return train_tokenizer([frequent.sub("", text) for text in texts], VOCABULARY, CONTEXT, tags=sorted(lines), words=WORDS)
+    return train_tokenizer([frequent.sub("", text) for text in texts], VOCABULARY, CONTEXT, words=WORDS, lines=sorted(lines))
 
 
 def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
