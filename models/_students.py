@@ -41,9 +41,9 @@ def logic_puzzle_student(rng: np.random.Generator, care: float) -> Player:
         named = atoms(*map(parse, puzzle.premises))
         asked = puzzle.question.removeprefix("Is this true: ").removesuffix("?")
         lapse = rng.random()
-        if lapse < 0.45:
+        if lapse < 0.75:
             return [f"SOLVE {rng.choice(['', 'Not '])}{asked}"]
-        hint = [f"QUERY {rng.choice([name for name in named if name != asked])}"] if lapse < 0.6 else []
+        hint = [f"QUERY {rng.choice([name for name in named if name != asked])}"] if lapse < 0.85 else []
         return [*hint, f"SOLVE {rng.choice(puzzle.answers)}"]
 
     return act

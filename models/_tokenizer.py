@@ -17,7 +17,12 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocabulary: int, context: int, tags: Sequence[str] = (), words: str = r"[^\d]+", lines: Sequence[str] = ()
+    texts: Iterable[str],
+    vocabulary: int,
+    context: int,
+    tags: Sequence[str] = (),
+    words: str = r"[^\d]+",
+    lines: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
     """Byte-pair merges learned from `texts`, until there are `vocabulary` tokens with the special ones, the tags and the lines.
 
@@ -65,12 +70,17 @@ def _with_lines(tokenizer: Tokenizer, lines: Sequence[str], words: str) -> Token
 
     described = json.loads(tokenizer.to_str())
     vocabulary = described["model"]["vocab"]
-    vocabulary |= {line.replace(" ", "Ġ"): len(vocabulary) + place for place, line in enumerate(lines)}  # as ByteLevel writes it
+    vocabulary |= {
+        line.replace(" ", "Ġ"): len(vocabulary) + place for place, line in enumerate(lines)
+    }  # as ByteLevel writes it
     described["model"]["ignore_merges"] = True  # a word of the vocabulary is one token
     changed = Tokenizer.from_str(json.dumps(described))
     longest_first = sorted(lines, key=len, reverse=True)
     whole = "|".join([*map(re.escape, longest_first), r"\d", words])
     changed.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(whole), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(whole), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     return changed

@@ -61,9 +61,10 @@ PHASES = (
     Phase(1000, 4e-3, 1e-3, every_token=True),
     Phase(500, 2e-3, 1e-3, every_token=True),
     Phase(300, 2e-3, 7e-4, every_token=True),
-    Phase(200, 7e-4, 0.0, every_token=False),
+    Phase(800, 2e-3, 5e-4, every_token=True),
+    Phase(200, 5e-4, 0.0, every_token=False),
 )
-OfPhases = tuple[float, float, float, float]
+OfPhases = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,12 @@ class Task:
 
 
 TASKS = {
-    "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 1.0, 1.0, 0.12), (0.5, 0.3, 0.3, 0.3), (2, 12, 2, 2),
+    "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 1.0, 1.0, 1.0, 0.27), (0.5, 0.3, 0.3, 0.3, 0.3), (2, 12, 2, 8, 4),
                            {"use_curriculum": False, "difficulty": 0.3}, {}),
-    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.85, 0.9, 0.75), (0.5, 0.5, 0.5, 0.5), (1, 1, 5, 1), {"difficulty": 0.5}, {}),
-    "MetaReasoning-v0": Task(meta_reasoning_student, (0.9, 0.9, 0.9, 0.55), (0.5, 0.5, 0.5, 0.5), (1, 1, 1, 1),
+    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.85, 0.9, 0.95, 0.9), (0.5, 0.5, 0.5, 0.5, 0.5), (1, 1, 5, 3, 1), {"difficulty": 0.5}, {}),
+    "MetaReasoning-v0": Task(meta_reasoning_student, (0.9, 0.9, 0.9, 0.9, 0.55), (0.5, 0.5, 0.5, 0.5, 0.5), (1, 1, 1, 1, 1),
                              {"use_curriculum": False, "difficulty": 0.5}, {"split": "test"}),
-    "Dialogue-v0": Task(dialogue_student, (0.8, 0.8, 0.8, 0.35), (0.4, 0.4, 0.4, 0.4), (1, 1, 4, 1),
+    "Dialogue-v0": Task(dialogue_student, (0.8, 0.8, 0.8, 0.8, 0.35), (0.4, 0.4, 0.4, 0.4, 0.4), (1, 1, 4, 2, 1),
                         {"use_human_feedback": False, "difficulty": 0.4}, {"split": "test"}),
 }  # fmt: skip
 MEASURES = ("success", "brier", "elements")  # keys of the last info, where an environment has them
