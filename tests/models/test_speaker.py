@@ -33,7 +33,8 @@ def test_its_scores_are_those_of_its_card(loaded):
     scores, card = json.loads((FOLDER / "scores.json").read_text()), (FOLDER / "README.md").read_text(encoding="utf-8")
     for name, found in scores.items():
         assert make_speaker.card_row(name, "sampled", found["sampled"]) in card
-    sampled = make_speaker.evaluate(*loaded, "LogicPuzzle-v0", 100, sampled=True)
+    model, tokenizer = loaded
+    sampled = make_speaker.evaluate(model, tokenizer, "LogicPuzzle-v0", 100, sampled=True)
     assert sampled["success"] == pytest.approx(scores["LogicPuzzle-v0"]["sampled"]["success"], abs=0.2)
 
 
@@ -44,7 +45,7 @@ def test_a_transcript_is_what_the_model_reads_in_the_environment(loaded, name):
     document = make_speaker.Transcripts(np.random.default_rng(7), phase=0).of(name)
     (_, system), (_, opening), *rest = re.findall(r"<\|(\w+)\|>(.*?)<\|end\|>", document, re.DOTALL)
     chat = ChatFormat(tokenizer, system)
-    ids = chat.opening(opening)
+    ids, turn = chat.opening(opening), []
     for role, text in rest:
         if role == "assistant":
             turn = [*tokenizer.encode(text), tokenizer.eos_token_id]
