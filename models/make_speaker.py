@@ -81,9 +81,9 @@ class Task:
 
 
 TASKS = {
-    "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 1.0, 1.0, 1.0, 0.27), (0.5, 0.3, 0.3, 0.3, 0.3), (2, 12, 2, 8, 4),
-                           {"use_curriculum": False, "difficulty": 0.3}, {}),
-    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.85, 0.9, 0.95, 0.9), (0.5, 0.5, 0.5, 0.5, 0.5), (1, 1, 5, 3, 1), {"difficulty": 0.5}, {}),
+    "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 1.0, 1.0, 1.0, 0.3), (0.5, 0.3, 0.3, 0.3, 0.15), (2, 12, 2, 8, 4),
+                           {"use_curriculum": False, "difficulty": 0.15}, {}),
+    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.85, 0.9, 0.95, 0.6), (0.5, 0.5, 0.5, 0.5, 0.25), (1, 1, 5, 3, 1), {"difficulty": 0.25}, {}),
     "MetaReasoning-v0": Task(meta_reasoning_student, (0.9, 0.9, 0.9, 0.9, 0.55), (0.5, 0.5, 0.5, 0.5, 0.5), (1, 1, 1, 1, 1),
                              {"use_curriculum": False, "difficulty": 0.5}, {"split": "test"}),
     "Dialogue-v0": Task(dialogue_student, (0.8, 0.8, 0.8, 0.8, 0.35), (0.4, 0.4, 0.4, 0.4, 0.4), (1, 1, 4, 2, 1),

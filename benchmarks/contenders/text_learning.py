@@ -38,14 +38,14 @@ class Task:
 def logic() -> Task:
     from gymformer.env.logic_puzzle_env import logic_puzzle_expert, logic_puzzle_guesser
 
-    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.3}, {}, {"success": "success", "hints": "hints", "turns": "turn"},
+    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.15}, {}, {"success": "success", "hints": "hints", "turns": "turn"},
                 lambda: reading(logic_puzzle_expert), lambda rng: reading(logic_puzzle_guesser(rng)))  # fmt: skip
 
 
 def memory() -> Task:
     from gymformer.env.memory_buffer_players import expert, random_player
 
-    return Task("MemoryBuffer-v0", {"difficulty": 0.5}, {}, {"success": "success", "stored": "stored", "turns": "turn"},
+    return Task("MemoryBuffer-v0", {"difficulty": 0.25}, {}, {"success": "success", "stored": "stored", "turns": "turn"},
                 lambda: expert, random_player)  # fmt: skip
 
 
