@@ -17,8 +17,12 @@ from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, machine, results_in,
 SEEDS = 3
 MODEL = "models/speaker"
 EPISODES = 200  # held out, before and after
-LEARNER = {"algorithm": "grpo", "config": {"lr_actor": 5e-4}, "update_interval": 128}  # in all else the defaults
-TASKS = {"logic": 100_000, "memory": 100_000, "meta": 40_000, "dialogue": 200_000}  # sampled tokens
+LEARNER = {
+    "algorithm": "grpo",
+    "config": {"lr_actor": 5e-4, "lr_schedule": "linear"},
+    "update_interval": 128,
+}  # in all else the defaults
+TASKS = {"logic": 50_000, "memory": 80_000, "meta": 40_000, "dialogue": 200_000}  # sampled tokens
 QUICK = {"tokens": 500, "episodes": 4}
 
 
