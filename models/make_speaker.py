@@ -81,7 +81,7 @@ class Task:
 TASKS = {
     "LogicPuzzle-v0": Task(logic_puzzle_student, (0.85, 1.0, 0.3), (0.5, 0.3, 0.15), (2, 10, 4),
                            {"use_curriculum": False, "difficulty": 0.15}, {}),
-    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.95, 0.6), (0.5, 0.5, 0.25), (1, 3, 1), {"difficulty": 0.25}, {}),
+    "MemoryBuffer-v0": Task(memory_buffer_student, (0.85, 0.95, 0.45), (0.5, 0.5, 0.25), (1, 3, 1), {"difficulty": 0.25}, {}),
     "MetaReasoning-v0": Task(meta_reasoning_student, (0.9, 0.9, 0.55), (0.5, 0.5, 0.5), (1, 1, 1),
                              {"use_curriculum": False, "difficulty": 0.5}, {"split": "test"}),
     "Dialogue-v0": Task(dialogue_student, (0.8, 0.8, 0.35), (0.4, 0.4, 0.4), (1, 2, 1),
@@ -219,8 +219,8 @@ for word, and `<|user|> <|assistant|> <|system|> <|end|> <|pad|>`), with the env
 ## How it was made
 
 `python -m models.make_speaker --seed {seed}`, from what the students of `models/_students.py` said in these environments, and what they
-were answered, in {phases} phases. At first they are careful, and every token is learned, so that copying is; then the same, with puzzles for the most part;
-at last, while the learning rate falls to 0, they are as careless as the model is to be, and their turns alone are learned. Nothing of a
+were answered, in {phases} phases. At first they are careful, and every token is learned, so that copying is; then the same, with more
+puzzles; at last, while the learning rate falls to 0, they are careless, and their turns alone are learned. Nothing of a
 test split is among the transcripts. Its attention begins by copying (`begin_by_copying`).
 
 {steps} steps of AdamW, {seen:,} tokens read, {learned:,} of them learned, {seconds:.0f} CPU seconds on one thread.

@@ -117,8 +117,10 @@ class Watch:
     def observe(self, segments: list[Segment]) -> None:
         key = next(iter(self.task.measures.values()))
         self.tokens += sum(map(len, segments))
-        self.episodes += sum(segment.ended for segment in segments)
-        self.curve.append([self.tokens, float(np.mean([segment.info[key] for segment in segments if segment.is_whole]))])
+        ended = [segment.info[key] for segment in segments if segment.ended]
+        self.episodes += len(ended)
+        if ended:  # the last rollout may end before any of its episodes does
+            self.curve.append([self.tokens, float(np.mean(ended))])
 
 
 def learn(s: dict) -> dict:
