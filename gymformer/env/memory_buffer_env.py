@@ -80,6 +80,7 @@ class MemoryBufferEnv(TextEnv):
     difficulty: from 0 to 1. seed: of the first reset that brings none of its own.
     """
 
+    default_model = "models/speaker"
     system_prompt = (
         "You hear news and answer questions about it later, also about news of earlier days. Each turn is one line:\n"
         "STORE topic:<name> category:<kind> <content>\n"
