@@ -20,7 +20,7 @@ from gymformer.trainer.plan import ALGORITHMS
 Info = dict[str, Any]
 Player = Callable[[str, Info], str]  # an observation and its info -> a turn
 HOW = ("greedy", "sampled")
-HELD_OUT = 1  # the seed of the episodes that are evaluated; training has others
+HELD_OUT = 2  # the seed of the episodes that are evaluated; training has others, and settings were chosen on those of 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Task:
 def logic() -> Task:
     from gymformer.env.logic_puzzle_env import logic_puzzle_expert, logic_puzzle_guesser
 
-    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.15}, {}, {"success": "success", "hints": "hints", "turns": "turn"},
+    return Task("LogicPuzzle-v0", {"use_curriculum": False, "difficulty": 0.15}, {"split": "test"},
+                {"success": "success", "hints": "hints", "turns": "turn"},
                 lambda: reading(logic_puzzle_expert), lambda rng: reading(logic_puzzle_guesser(rng)))  # fmt: skip
 
 
