@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gymformer.config import Settings
     from gymformer.rl.agent import TrainedAgent
+    from gymformer.sweep import Sweep, Trial
     from gymformer.trainer.records import TrainingResult
 
 __all__ = ["main"]
@@ -121,38 +122,47 @@ def _what_to_train(args: list[str]) -> tuple["Settings", Any]:
 
 def sweep(args: list[str]) -> int:
     """train once for each of many settings, and print which did best"""
+    from gymformer.agents.journal import Journal
     from gymformer.sweep import Trial, read_sweep, sweep_table
 
     options = _parse("sweep", args)
     described = read_sweep(options.path)
     folder = options.folder or Path("sweeps") / options.path.stem
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / "runs.jsonl"
-    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
-    ended = {trial.number: trial for trial in (Trial(**json.loads(line)) for line in lines)}
-    for trial in described.trials(options.runs, options.seed):
-        if trial.number in ended:
-            if ended[trial.number].parameters != trial.parameters:
-                raise UsageError(f"{record} has run {trial.number} with {ended[trial.number].parameters}, but {options.path} asks for "
-                                 f"{trial.parameters}; name another --folder for another sweep")  # fmt: skip
-            continue
-        print(f"run {trial.number}: {trial.parameters}", flush=True)
-        result = _train_trial(described.arguments_of(trial), folder / f"{trial.number:04d}")
-        if result.stopped == "interrupted":
-            print(f"go on with: {shlex.join(['gymformer', 'sweep', *args])}")
-            return 130
-        reached = result.metrics[-1].get(described.metric) if result.metrics else None
-        if reached is None:
-            raise UsageError(
-                f"the runs have no metric {described.metric!r}; they have {', '.join(result.metrics[-1]) if result.metrics else 'none'}"
-            )
-        ended[trial.number] = replace(trial, metric=float(reached), path=str(result.path))
-        with record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(ended[trial.number])) + "\n")
+    with contextlib.closing(Journal(folder / "runs.jsonl")) as journal:
+        ended = {trial.number: trial for trial in (Trial(**record) for record in journal.records)}
+        for trial in described.trials(options.runs, options.seed):
+            if trial.number in ended:
+                if ended[trial.number].parameters != trial.parameters:
+                    raise UsageError(f"{journal.path} has run {trial.number} with {ended[trial.number].parameters}, but {options.path} asks "
+                                     f"for {trial.parameters}; name another --folder for another sweep")  # fmt: skip
+                continue
+            print(f"run {trial.number}: {trial.parameters}", flush=True)
+            reached = _reached(described, trial, folder / f"{trial.number:04d}")
+            if reached is None:
+                print(f"go on with: {shlex.join(['gymformer', 'sweep', *args])}")
+                return 130
+            ended[trial.number] = reached
+            journal.write(asdict(reached))
     table = sweep_table(described, list(ended.values()))
     (folder / "sweep.md").write_text(table + "\n", encoding="utf-8")
     print(f"{table}\nsaved in {folder / 'sweep.md'}")
     return 0
+
+
+def _reached(sweep: "Sweep", trial: "Trial", folder: Path) -> "Trial | None":
+    """The trial with what it reached: no metric where its numbers ran away, which is a result of a sweep. None: interrupted."""
+    try:
+        result = _train_trial(sweep.arguments_of(trial), folder)
+    except ArithmeticError as error:
+        print(f"run {trial.number} failed: {error}", file=sys.stderr)
+        return trial
+    if result.stopped == "interrupted":
+        return None
+    metrics = result.metrics[-1] if result.metrics else {}
+    if sweep.metric not in metrics:
+        raise UsageError(f"the runs have no metric {sweep.metric!r}; they have {', '.join(metrics) or 'none'}")
+    return replace(trial, metric=float(metrics[sweep.metric]), path=str(result.path))
 
 
 def _train_trial(args: list[str], folder: Path) -> "TrainingResult":

@@ -33,7 +33,7 @@ class Trial:
 
     number: int
     parameters: dict[str, Any]
-    metric: float | None = None  # None: it has not ended, or never gave that metric
+    metric: float | None = None  # None: it has not ended, or failed
     path: str | None = None
 
 
@@ -54,17 +54,16 @@ class Sweep:
 
     def trials(self, runs: int | None, seed: int) -> Iterator[Trial]:
         """So many runs; those of a grid in order (None: all of it). Trial n of a seed is always the same."""
+        count = self.most if runs is None else runs
         if self.method == "random":
-            count = runs if runs is not None else self.most
             if count is None:
                 raise ValueError("a random sweep has no end of its own; say how many runs (--runs 10), or run_cap in the file")
             for number in range(count):
                 rng = np.random.default_rng(derive_seed(seed, "sweep", number))
                 yield Trial(number, {name: _drawn(spec, rng) for name, spec in self.parameters.items()})
             return
-        limits = [limit for limit in (runs, self.most) if limit is not None]
         grid = itertools.product(*(_values(spec) for spec in self.parameters.values()))
-        for number, values in enumerate(itertools.islice(grid, min(limits) if limits else None)):
+        for number, values in enumerate(itertools.islice(grid, count)):
             yield Trial(number, dict(zip(self.parameters, values, strict=True)))
 
     def arguments_of(self, trial: Trial) -> list[str]:
@@ -124,6 +123,9 @@ def _checked(content: Mapping[str, Any]) -> Sweep:
     parameters = content.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:
         raise ValueError(f"parameters={parameters!r}; expected names, each with value, values, or min and max")
+    most = content.get("run_cap")
+    if most is not None and (not isinstance(most, int) or most < 1):
+        raise ValueError(f"run_cap={most!r}; expected a whole number of at least 1")
     rng = np.random.default_rng(0)
     for name, spec in parameters.items():
         if not isinstance(spec, Mapping):
@@ -139,8 +141,9 @@ def _checked(content: Mapping[str, Any]) -> Sweep:
             f"command={command}; only gymformer train is run: {COMMAND}, with arguments of your own before ${{args}}"
         )
     rest = [word for word in command[len(words) :] if word != "${args}"]
-    return Sweep(method, {str(name): dict(spec) for name, spec in parameters.items()}, metric["name"], metric["goal"], rest,
-                 content.get("run_cap"))  # fmt: skip
+    return Sweep(
+        method, {str(name): dict(spec) for name, spec in parameters.items()}, metric["name"], metric["goal"], rest, most
+    )
 
 
 def _values(spec: Mapping[str, Any]) -> list[Any]:
@@ -156,6 +159,8 @@ def _values(spec: Mapping[str, Any]) -> list[Any]:
         and isinstance(spec.get("min"), int)
         and isinstance(spec.get("max"), int)
     ):
+        if spec["min"] > spec["max"]:
+            raise ValueError("min is above max")
         return list(range(spec["min"], spec["max"] + 1))
     raise ValueError("a grid needs value, values, or whole numbers min and max; draw from a distribution with method: random")
 

@@ -3,11 +3,13 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from gymformer.cli import main
+from gymformer.rl.errors import NonFiniteError
 from gymformer.sweep import Trial, read_sweep, sweep_table
 
 RANDOM = {
@@ -52,6 +54,8 @@ def test_a_grid_is_gone_through_in_order_and_the_best_comes_first(tmp_path):
     assert [tuple(t.parameters.values()) for t in trials] == [(1, 0), (1, 1), (2, 0), (2, 1)] and sweep.grid_size == 4
     ended = [Trial(t.number, t.parameters, metric) for t, metric in zip(trials, (1.0, math.nan, 3.0, 2.0), strict=True)]
     assert [t.number for t in sweep.best(ended)] == [2, 3, 0, 1]
+    capped = read_sweep(written(tmp_path, grid | {"run_cap": 2}))
+    assert len(list(capped.trials(None, 0))) == 2 and len(list(capped.trials(3, 0))) == 3, "--runs goes before run_cap"
     assert sweep_table(sweep, ended).splitlines()[2] == "| 2 | 2 | 0 | 3 |"
 
 
@@ -65,6 +69,8 @@ def test_a_grid_is_gone_through_in_order_and_the_best_comes_first(tmp_path):
         ({"parameters": {"a": {"min": 0.0, "max": 1.0}}, "method": "grid"}, "draw from a distribution with method: random"),
         ({"command": ["rm", "-rf", "/", "${args}"]}, "only gymformer train is run"),
         ({"paramters": {}}, "did you mean parameters"),
+        ({"parameters": {"a": {"min": 5, "max": 2}}, "method": "grid"}, "min is above max"),
+        ({"run_cap": "ten"}, "expected a whole number"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path, change, message):
@@ -89,7 +95,7 @@ def test_a_sweep_runs_records_and_goes_on(tmp_path, capsys, monkeypatch):
     first = record.read_text().splitlines()
     assert len(first) == 2 and all(math.isfinite(json.loads(line)["metric"]) for line in first)
     assert all((Path(json.loads(line)["path"]) / "config.json").is_file() for line in first)
-    record.write_text(first[0] + "\n")  # as if it had been killed before the second run was recorded
+    record.write_text(first[0] + "\n" + first[1][:20])  # as if it had been killed while the second run was recorded
     assert main(["sweep", str(path), "--runs", "2"]) == 0 and record.read_text().splitlines() == first
     assert main(["sweep", str(path), "--runs", "3"]) == 0
     assert record.read_text().splitlines()[:2] == first and len(record.read_text().splitlines()) == 3
@@ -98,6 +104,24 @@ def test_a_sweep_runs_records_and_goes_on(tmp_path, capsys, monkeypatch):
     path.write_text(path.read_text().replace("0.01", "0.02"))
     assert main(["sweep", str(path), "--runs", "1"]) == 2
     assert "name another --folder" in capsys.readouterr().err
+
+
+def test_a_run_whose_numbers_run_away_is_recorded_and_the_sweep_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, RANDOM | {"method": "grid", "parameters": {"seed": {"values": [0, 1]}}})
+
+    def trained(args, folder):
+        if "--seed=0" in args:
+            raise NonFiniteError("loss", "the loss is nan", {})
+        return SimpleNamespace(stopped="done", metrics=[{"running_reward": 3.0}], path=folder)
+
+    monkeypatch.setattr("gymformer.cli._train_trial", trained)
+    for _ in range(2):  # the second time everything is recorded
+        assert main(["sweep", str(path)]) == 0
+    record = (tmp_path / "sweeps" / "sweep" / "runs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["metric"] for line in record] == [None, 3.0]
+    said = capsys.readouterr()
+    assert said.err == "run 0 failed: the loss is nan\n" and "| 0 | 0 | - |" in said.out
 
 
 def test_the_sweep_that_comes_along_is_valid():

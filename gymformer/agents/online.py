@@ -83,7 +83,7 @@ class Agent(ABC):
     generate_config_dict: "max_new_tokens" (32), "temperature", "top_k", "top_p". ppo_config_dict: "batch_size", the episodes that it
         learns from at a time (16), and all fields of `PPOConfig`.
     action_space: of the environment. What is not in it, and a response for which `extract_action` gives None or raises ValueError,
-        is answered "No action could be read …", costs `penalty` and is asked for again, `retries` times; then
+        is answered "No action could be read …" and the observation once more, costs `penalty`, `retries` times; then
         `fallback_action` is played. `unreadable` counts such responses.
     critic: a network of its own; None is the model's value head.
     phrases: instead of writing freely it says one of these, each chosen with the probability that `PhraseActor` gives it, and
@@ -139,9 +139,9 @@ class Agent(ABC):
             self.actor, self.critic, PPOConfig(**learning), generator=torch.Generator(device).manual_seed(seed)
         )
         self.action_space, self.retries, self.penalty = action_space, retries, penalty
-        for phrase in phrases or ():
-            if self._read(phrase) is None:
-                raise ValueError(f"extract_action reads no action from the phrase {phrase!r}; every phrase must be one")
+        for ids in self.actor.ids if isinstance(self.actor, PhraseActor) else ():
+            if self._read(response := self._response(ids)) is None:
+                raise ValueError(f"extract_action reads no action from the phrase {response!r}; every phrase must be one")
         self.learning = True
         self.unreadable = 0
         self.log: list[dict[str, Any]] = []  # an entry for each update
@@ -186,15 +186,15 @@ class Agent(ABC):
             if self.phrases is None:
                 raise ValueError("an action_mask is for phrases, one entry for each; give Agent(..., phrases=[...])")
             legal = torch.from_numpy(check_masks(action_mask, 1, len(self.phrases))).to(self.actor.device)
-        text = self.format_observation(observation)
+        text = said = self.format_observation(observation)
         for _ in range(self.retries + 1):
-            response = self._write(text, legal)
+            response = self._write(said, legal)
             action = self._read(response)
             if action is not None:
                 return action
             self.unreadable += 1
             self.assign_reward(-self.penalty)
-            text = SORRY
+            said = f"{SORRY}\n{text}"  # what was observed may have left the row
         return self.fallback_action(observation)
 
     def assign_reward(self, reward: float) -> None:
@@ -248,13 +248,12 @@ class Agent(ABC):
 
     def _write(self, text: str, legal: torch.Tensor | None = None) -> str:
         """A turn is written after the user's `text`; the response without the token that ends it."""
-        episode = self._episode
-        if episode is None:
-            self._episode = episode = Episode()
+        episode = self._episode or Episode()
         if self.window is not None:
             self._leave(episode, max(0, len(episode.exchanges) - self.window))
         block = self.format.reply(text, episode.turn) if episode.exchanges else self.format.opening(text)
         self._make_room(episode, len(block))
+        self._episode = episode  # not before its first observation is known to fit
         if self._session is None:
             self._session, episode.unread = self.actor.session(1), list(episode.tokens)
         episode.tokens += block
@@ -265,9 +264,12 @@ class Agent(ABC):
             self._choose(episode, legal)
         while self.phrases is None and self._goes_on(episode.turn):
             self._choose(episode, None)
-        response = self.codec.text_until(episode.turn, self.format.end_of_turn).strip()
-        episode.texts.append(response)
-        return response
+        episode.texts.append(self._response(episode.turn))
+        return episode.texts[-1]
+
+    def _response(self, turn: list[int]) -> str:
+        """What `extract_action` is given of a turn."""
+        return self.codec.text_until(turn, self.format.end_of_turn).strip()
 
     def _goes_on(self, turn: list[int]) -> bool:
         return not turn or (turn[-1] not in self.format.end_of_turn and len(turn) < self.max_new_tokens)

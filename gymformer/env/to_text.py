@@ -260,7 +260,7 @@ def _view(observation: Mapping[str, Any]) -> str:
     """What MiniGrid's agent sees before it (arXiv:2306.13831): it stands in the middle of the last row of its view."""
     image = np.asarray(observation["image"])
     width, depth, _ = image.shape
-    middle, seen = width // 2, []
+    middle, seen, carried = width // 2, [], ""
     for x in range(width):
         for y in range(depth):
             kind, colour, state = (int(number) for number in image[x, y])
@@ -269,17 +269,20 @@ def _view(observation: Mapping[str, Any]) -> str:
             thing = (
                 f"{DOORS[state]} {COLOURS[colour]} door" if OBJECTS[kind] == "door" else f"{COLOURS[colour]} {OBJECTS[kind]}"
             )
-            seen.append(f"a {thing} {_place(middle - x, depth - 1 - y)}")
+            if (x, y) == (middle, depth - 1):  # where it stands is shown what it has picked up
+                carried = f" You carry a {thing}."
+            else:
+                seen.append(f"a {thing} {_place(middle - x, depth - 1 - y)}")
     ahead = OBJECTS[int(image[middle, depth - 2, 0])]
     said = f"Mission: {printable(str(observation['mission']))}. You see {', '.join(seen) if seen else 'nothing'}."
-    return said + (" A wall is right before you." if ahead == "wall" else "")
+    return said + (" A wall is right before you." if ahead == "wall" else "") + carried
 
 
 def _place(left: int, ahead: int) -> str:
     parts = [f"{ahead} ahead"] if ahead else []
     if left:
         parts.append(f"{abs(left)} to the {'left' if left > 0 else 'right'}")
-    return " and ".join(parts) or "under you"
+    return " and ".join(parts)
 
 
 def _names_of(env: gym.Env, given: Sequence[str] | None) -> Sequence[str] | None:

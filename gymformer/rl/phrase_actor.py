@@ -65,7 +65,10 @@ class PhraseActor(ActorNetwork):
             "phrase": [1] * len(self.ids),
         }
         self.lengths: Tensor
-        self.register_buffer("lengths", torch.tensor(list(lengths[per]), dtype=torch.float32), persistent=False)
+        self.register_buffer("lengths", torch.tensor(list(lengths[per]), dtype=torch.float32))
+        self.said: Tensor  # saved with the weights, so that these are not loaded for other phrases
+        padded_ids = [[*ids, *[-1] * (beyond + 1 - len(ids))] for ids in self.ids]
+        self.register_buffer("said", torch.tensor(padded_ids))  # (A, the longest)
 
     @property
     def tokenizer(self) -> Any:
@@ -87,6 +90,15 @@ class PhraseActor(ActorNetwork):
     def longer(self) -> list[list[int]]:
         """The phrases of several tokens, each without its last one: what is read after a state to score them."""
         return [ids[:-1] for ids in self.ids if len(ids) > 1]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """As of every module. Raises ValueError for weights that learned other phrases, another order of them, or another `per`."""
+        for name, own in (("said", self.said), ("lengths", self.lengths)):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and (saved.shape != own.shape or not torch.equal(saved.to(own), own)):
+                raise ValueError(f"the weights were learned with other phrases, in another order, or with another per than "
+                                 f"{list(self.phrases)}, per={self.per!r}; build the PhraseActor as it was trained")  # fmt: skip
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, state: Tensor) -> Tensor:
         """Tokens (B, L), equally long -> scores of the phrases (B, A)."""

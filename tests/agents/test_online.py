@@ -73,11 +73,33 @@ def test_what_is_no_action_is_asked_for_again_and_at_last_a_legal_one_is_played(
     own.terminate_episode(train=False)
     ((segment, _),) = own._buffer
     assert segment.rewards.tolist() == [-0.1, 0.0, -0.1, -0.1]
-    assert "No action could be read from that. Answer again." in text_of(segment.rows[0])
+    assert "No action could be read from that. Answer again.\nObserved 1." in text_of(segment.rows[0])
     stubborn = Letters(tiny_lm(len(TOKENIZER), context=512), TOKENIZER, "cpu", GENERATE, retries=0)
     says(stubborn, "?")
     with pytest.raises(ValueError, match="fallback_action"):
         stubborn.act(1)
+
+
+def test_the_observation_is_there_when_it_is_asked_again():
+    """Also where no exchange is remembered."""
+    own = agent(window=0)
+    says(own, "?a")
+    own.act("a door")
+    assert text_of(own._episode.tokens).count("Observed a door.") == 1
+
+
+def test_an_observation_that_does_not_fit_begins_no_episode():
+    own = agent(tiny_lm(len(TOKENIZER), context=64))
+    with pytest.raises(ValueError, match="shorten them"):
+        own.act("x" * 100)
+    with pytest.raises(ValueError, match="no episode that could end"):
+        own.terminate_episode()
+
+
+def test_phrases_are_read_as_they_are_written():
+    """A phrase with a space before it, as models without a chat template need them, is given to `extract_action` without."""
+    own = agent(phrases=[" a", " z"])
+    assert {own.act(n) for n in range(12)} == {0, 1} and own.unreadable == 0
 
 
 def test_every_full_batch_is_learned_from_and_the_rest_is_kept():

@@ -116,12 +116,13 @@ def test_a_view_of_minigrid_in_words():
     image[3, 5] = (2, 5, 0)  # a wall right ahead
     image[1, 4] = (4, 0, 2)  # a locked red door
     image[5, 6] = (6, 2, 0)  # a blue ball
+    image[3, 6] = (5, 4, 0)  # where the agent stands MiniGrid shows what it carries, here a yellow key
     space = spaces.Dict(
         {"image": spaces.Box(0, 255, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4), "mission": spaces.Text(50)}
     )
     words = describe(space, {"image": image, "direction": 0, "mission": "open the red door"})
     assert words == ("Mission: open the red door. You see a locked red door 2 ahead and 2 to the left, a blue ball 2 to the right. "
-                     "A wall is right before you.")  # fmt: skip
+                     "A wall is right before you. You carry a yellow key.")  # fmt: skip
 
 
 def test_its_seeds_and_spaces_are_those_of_an_environment():

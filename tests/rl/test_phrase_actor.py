@@ -99,9 +99,9 @@ def test_equal_rows_are_there_once():
 
 
 def test_train_agent_names_the_actions_by_the_phrases_and_saves(tmp_path):
-    def fresh() -> PhraseActor:
+    def fresh(phrases=("left", "down", "right", "up"), per="token") -> PhraseActor:
         lm = LMActorNetwork(tiny_lm(len(TOKENIZER), context=512), tokenizer=TOKENIZER)
-        return PhraseActor(lm, ("left", "down", "right", "up"))
+        return PhraseActor(lm, phrases, per=per)
 
     config = PPOConfig(lr_actor=1e-2, entropy_coef=1.0)  # nothing is paid within three steps
     result = train_agent("FrozenLake-v1", actor=fresh(), env_kwargs={"is_slippery": False}, max_episodes=2, update_interval=2,
@@ -113,6 +113,9 @@ def test_train_agent_names_the_actions_by_the_phrases_and_saves(tmp_path):
     assert torch.equal(loaded.actor(tokens), result.agent.actor(tokens)) and not torch.equal(
         loaded.actor(tokens), fresh()(tokens)
     )
+    for other in (fresh(("left", "right", "down", "up")), fresh(per="phrase")):  # would do something else by the same weights
+        with pytest.raises(ValueError, match="as it was trained"):
+            load_agent(result.path, actor=other, critic=other.value_head())
 
 
 def test_ppo_trains_trunk_and_head_together():
