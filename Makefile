@@ -38,7 +38,7 @@ lint: $(READY)
 	$(VENV)/bin/pyright
 
 bench: $(READY)
-	@status=0; for part in classic language preferences algorithms curriculum agents; do $(VENV)/bin/python benchmarks/$$part.py all || status=1; done; $(VENV)/bin/python benchmarks/overview.py tables; exit $$status
+	@status=0; for part in classic language preferences algorithms text_environments curriculum agents; do $(VENV)/bin/python benchmarks/$$part.py all || status=1; done; $(VENV)/bin/python benchmarks/overview.py tables; exit $$status
 
 # These two need Poetry with poetry-plugin-export.
 EXPORT = poetry export --all-extras --with dev,notebook --without-hashes --format constraints.txt

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gymformer.rl.sft import SFTConfig as SFTConfig
     from gymformer.rl.transformers_nn import LMActorNetwork as LMActorNetwork
     from gymformer.rl.transformers_nn import LMCriticNetwork as LMCriticNetwork
+    from gymformer.rl.workers import Workers as Workers
     from gymformer.trainer.reward import load_reward_model as load_reward_model
     from gymformer.trainer.reward import train_reward as train_reward
     from gymformer.trainer.trainer import train_agent as train_agent
@@ -74,6 +75,7 @@ _HOMES = {
     "SFT": "gymformer.rl.sft",
     "SFTConfig": "gymformer.rl.sft",
     "SaveRollouts": "gymformer.rl.segment_files",
+    "Workers": "gymformer.rl.workers",
     "collect": "gymformer.rl.rollouts",
     "evaluate": "gymformer.evaluation",
     "load_agent": "gymformer.rl.agent",

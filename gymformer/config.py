@@ -71,7 +71,7 @@ class Environments(Group):
 
     num_envs: PositiveInt | None = None  # how many copies. None: up to 8, of text up to 256; fewer if max_episodes is small
     num_processes: PositiveInt | None = None  # so many processes train together, each with its own copies
-    # native: the environment's own vector version; sync: one after another; async: each in a process
+    # native: the environment's own vector version; sync: one after another; async: in worker processes
     vectorization: Literal["auto", "native", "sync", "async"] = "auto"
     env_kwargs: EnvKwargs = None  # arguments of the environment, such as map_name=8x8 is_slippery=false
     normalize_observations: bool = False  # scale observations to mean 0 and deviation 1, as seen so far

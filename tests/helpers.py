@@ -70,10 +70,10 @@ def assert_same_segments(these: list[Segment], those: list[Segment]) -> None:
     assert len(these) == len(those)
     for one, other in zip(these, those, strict=True):
         for name in ("rows", "actions", "log_probs", "rewards"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+            np.testing.assert_equal(getattr(one, name), getattr(other, name), err_msg=name)
         assert (one.legal is None) == (other.legal is None)
         assert one.legal is None or np.array_equal(one.legal, other.legal)
-        for name in ("terminated", "episode_return", "episode_length", "reward_scale"):
+        for name in ("terminated", "episode_return", "episode_length", "reward_scale", "options"):
             assert getattr(one, name) == getattr(other, name), name
         np.testing.assert_equal(one.info, other.info)
 

@@ -27,8 +27,9 @@ def run(script: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize(
     "script",
-    ["classic.py", "language.py", "preferences.py", "algorithms.py", "curriculum.py", "agents.py", "overview.py"],
-)
+    ["classic.py", "language.py", "preferences.py", "algorithms.py", "text_environments.py", "curriculum.py", "agents.py",
+     "overview.py"],
+)  # fmt: skip
 def test_the_readmes_tables_are_those_of_the_results(script):
     run(script, "tables", "--check")
 

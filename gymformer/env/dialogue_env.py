@@ -75,6 +75,7 @@ class DialogueEnv(TextEnv):
     difficulty: from 0 to 1. split: "train" or "test", a tenth of all openings, told apart by a hash of their words.
     """
 
+    default_model = "models/speaker"
     system_prompt = "Talk with the partner, one or two short sentences a turn. Reach your goal, and show what is asked for."
 
     def __init__(

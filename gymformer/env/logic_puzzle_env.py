@@ -56,6 +56,7 @@ class LogicPuzzleEnv(TextEnv):
         the one is never drawn for the other.
     """
 
+    default_model = "models/speaker"
     system_prompt = "Solve the puzzle. Say SOLVE and the answer, or QUERY and a name for a hint."
 
     def __init__(

@@ -7,6 +7,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gymformer.curriculum.difficulty import Pace
 from gymformer.data.world.news import CATEGORIES, Fact, ask, deny, draw_fact, small_talk, state
 from gymformer.env.memory_buffer_players import expert as memory_buffer_expert
@@ -80,6 +82,7 @@ class MemoryBufferEnv(TextEnv):
     difficulty: from 0 to 1. seed: of the first reset that brings none of its own.
     """
 
+    default_model = "models/speaker"
     system_prompt = (
         "You hear news and answer questions about it later, also about news of earlier days. Each turn is one line:\n"
         "STORE topic:<name> category:<kind> <content>\n"
@@ -253,9 +256,9 @@ class MemoryBufferEnv(TextEnv):
         return questions
 
 
-def _checked(difficulty: float) -> float:
-    if not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty={difficulty}; give a number from 0 to 1")
+def _checked(difficulty: Any) -> float:
+    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float | np.number) or not 0 <= difficulty <= 1:
+        raise ValueError(f"difficulty={difficulty!r}; it is a number from 0 (easiest) to 1")
     return float(difficulty)
 
 

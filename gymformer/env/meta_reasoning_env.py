@@ -97,6 +97,7 @@ class MetaReasoningEnv(TextEnv):
     split, test_split: which side of the problems, and the share held out; it follows from a problem's text alone.
     """
 
+    default_model = "models/speaker"
     system_prompt = f"Solve the problem. Each turn is {THINK_FORMS}, or {ANSWER_FORM}."
 
     def __init__(

@@ -1,7 +1,8 @@
 """What a policy of Gymnasium's Blackjack-v1 brings, exactly: every hand and every card counted, none of them drawn.
 
-The rules are its default ones (natural=False, sab=False; Sutton and Barto, example 5.1): an endless deck, the dealer takes cards until
-17 or more, soft ones included, and every win pays 1.
+The rules are those that it is registered with (sab=True; Sutton and Barto, example 5.1): an endless deck, the dealer takes cards until
+17 or more, soft ones included, an ace and a ten dealt (a natural) lose to nothing and draw with another natural alone, and every
+win pays 1.
 """
 
 from collections.abc import Mapping
@@ -64,6 +65,11 @@ def stick_return(player_sum: int, dealer_card: int) -> float:
     return sum(p * ((player_sum > score) - (player_sum < score)) for score, p in scores)
 
 
+def natural_return(dealer_card: int) -> float:
+    """Of sticking to a natural: 1, and 0 where the dealer's other card makes one as well."""
+    return 1.0 - (CARDS[11 - dealer_card] if dealer_card in (1, 10) else 0.0)
+
+
 def _seen(hand: Hand, dealer_card: int) -> BlackjackState:
     return BlackjackState(hand.value, dealer_card, int(hand.usable_ace))
 
@@ -91,15 +97,14 @@ def blackjack_return(hit: Mapping[BlackjackState, float]) -> float:
     """The expected return of the policy that hits with these probabilities. Raises KeyError for a state that it lacks."""
 
     @cache
-    def value(hand: Hand, dealer: int) -> float:
+    def value(hand: Hand, dealer: int, is_dealt: bool = False) -> float:
         if hand.low > GOAL:
             return -1.0
         p = hit[_seen(hand, dealer)]
-        return p * sum(q * value(hand.with_card(card), dealer) for card, q in CARDS.items()) + (1 - p) * stick_return(
-            hand.value, dealer
-        )
+        stick = natural_return(dealer) if is_dealt and hand.value == GOAL else stick_return(hand.value, dealer)
+        return p * sum(q * value(hand.with_card(card), dealer) for card, q in CARDS.items()) + (1 - p) * stick
 
-    return sum(p * value(hand, dealer) for (hand, dealer), p in _beginnings().items())
+    return sum(p * value(hand, dealer, is_dealt=True) for (hand, dealer), p in _beginnings().items())
 
 
 def blackjack_optimum() -> tuple[float, dict[BlackjackState, float]]:

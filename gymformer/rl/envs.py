@@ -1,7 +1,6 @@
 """Gymnasium environments, one or many, with the place where each stands: what the next rollout goes on from."""
 
 import copy
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +18,13 @@ from gymnasium.wrappers import TimeLimit
 from gymformer.rl.policy import check_masks, flat_mask
 from gymformer.rl.spaces import ObservationEncoder, one_as_batch
 from gymformer.rl.token_envs import TokenEnvs, reads_tokens
+from gymformer.rl.workers import WorkerPool, Workers, WorkerVector, require_different, workers_ignoring_sigint
 from gymformer.seeding import derive_seed
 
 __all__ = ["EnvSource", "Envs", "Tick", "make_envs"]
 
 EnvSource = str | gym.Env | VectorEnv | Callable[..., gym.Env]
-Vectorization = Literal["auto", "native", "sync", "async"]
+Vectorization = Literal["auto", "native", "sync", "async"] | Workers
 
 
 @dataclass(slots=True)
@@ -39,6 +39,7 @@ class Tick:
     truncated: np.ndarray  # (B,) bool
     final_observations: dict[int, np.ndarray]  # env -> encoded last observation of the episode that ended, unless it is next
     final_infos: dict[int, dict[str, Any]] = field(default_factory=dict)  # env -> the info of its episode's last step
+    lost: list[int] = field(default_factory=list)  # envs whose worker process died: phantoms, whose episodes are over unended
     final_options: dict[int, dict[str, Any]] = field(default_factory=dict)  # env -> what its episode's reset was asked for
 
 
@@ -104,7 +105,7 @@ class Envs:
         """Every environment starts a new episode, with a seed of its own derived from `seed`; running ones are cut."""
         seeds = [derive_seed(seed, "environment", i) for i in range(self.num_envs)]
         # Environments computed as one array share one generator, hence one seed.
-        is_native = not isinstance(self.vector, OneEnv | SyncVectorEnv | AsyncVectorEnv)
+        is_native = not isinstance(self.vector, OneEnv | SyncVectorEnv | AsyncVectorEnv | WorkerVector)
         seed_or_seeds: Any = seeds[0] if is_native else seeds
         with self._naming_dead_workers():
             asked = self.options()
@@ -120,10 +121,12 @@ class Envs:
         before = copy.deepcopy(self.raw_observations) if self.keep_raw else None
         with self._naming_dead_workers():
             observations, rewards, terminated, truncated, infos = self.vector.step(actions)
-        tick = Tick(actions, self.phantom, before, rewards, terminated, truncated, {})
+        lost = self.vector.lost if isinstance(self.vector, WorkerVector) else np.zeros(self.num_envs, bool)
+        tick = Tick(actions, self.phantom | lost, before, rewards, terminated, truncated, {})
+        tick.lost = np.flatnonzero(lost).tolist()
         ended: list[int] = np.flatnonzero(terminated | truncated).tolist()
         self.phantom = np.zeros(self.num_envs, bool)
-        if ended:
+        if ended or tick.lost:
             if self.mode is AutoresetMode.NEXT_STEP:  # the final observation is what the next tick reads
                 self.phantom[ended] = True
                 tick.final_infos = {b: _info_of(infos, b, self.vector) for b in ended}
@@ -134,12 +137,12 @@ class Envs:
                 encoded = self.encoder(observations)
                 tick.final_observations = {b: encoded[b].copy() for b in ended}  # the reset may overwrite the array
                 tick.final_infos = {b: _info_of(infos, b, self.vector) for b in ended}
-                mask = np.zeros(self.num_envs, bool)
+                mask = lost.copy()
                 mask[ended] = True
                 tick.final_options = {b: self._asked[b] for b in ended}
                 asked = self.options()
                 observations, reset_infos = self.vector.reset(options={"reset_mask": mask} | asked)
-                for b in ended:
+                for b in [*ended, *tick.lost]:
                     self._asked[b] = asked
                 infos = reset_infos if self.num_envs == 1 else _merge_masks(infos, reset_infos, mask)
         self._stand(observations, infos)
@@ -187,8 +190,13 @@ class Envs:
             given = [mask if is_told else None for mask, is_told in zip(masks, told, strict=True)]
         elif self._mask_method:
             vector: Any = self.vector
-            one = isinstance(vector, OneEnv)
-            given = [vector.env.get_wrapper_attr("action_masks")()] if one else list(vector.call("action_masks"))
+            match vector:
+                case OneEnv():
+                    given = [vector.env.get_wrapper_attr("action_masks")()]
+                case WorkerVector():
+                    given = vector.action_masks()
+                case _:
+                    given = list(vector.call("action_masks"))
         rows = [None if mask is None or self.phantom[b] else flat_mask(mask) for b, mask in enumerate(given)]
         width = next((len(row) for row in rows if row is not None), None)
         if width is None:
@@ -226,6 +234,8 @@ def _has_mask_method(vector: VectorEnv | OneEnv) -> bool:
     match vector:
         case OneEnv(env=env):
             return env.has_wrapper_attr("action_masks")
+        case WorkerVector():
+            return vector.pool.like.has_wrapper_attr("action_masks")
         case SyncVectorEnv():
             return vector.envs[0].has_wrapper_attr("action_masks")
         case AsyncVectorEnv():
@@ -243,16 +253,17 @@ def make_envs(env: EnvSource, num_envs: int = 1, *, env_kwargs: dict[str, Any] |
     """`num_envs` copies of an environment: a registered id, a callable that makes one, or (num_envs=1) an environment.
 
     One environment is stepped plainly. Several are a vector: the environment's own where it registers one ("native"), else
-    one after another ("sync") or each in a process ("async"). `max_timesteps` truncates longer episodes; `fallback_timesteps`
-    only where there is no other limit. `autoreset_mode` is for sync and async; a native vector has its own. (In SAME_STEP,
-    Gymnasium loses the final observation of an environment that changes its observation in place.) A ready
-    `gymnasium.vector.VectorEnv` is taken as it is, its limits included. Token environments, which are told by their spaces,
-    are stepped one after another.
+    one after another ("sync"). With "async", or `Workers(...)` which says how many, all live in worker processes, a single one too.
+    `max_timesteps` truncates longer episodes; `fallback_timesteps` only where there is no other limit. `autoreset_mode` is for sync
+    and async (where it is not DISABLED, async is Gymnasium's own vector); a native vector has its own. (In SAME_STEP, Gymnasium
+    loses the final observation of an environment that changes its observation in place.) A ready `gymnasium.vector.VectorEnv` is
+    taken as it is, its limits included. Token environments, which are told by their spaces, are stepped one after another, or
+    in worker processes.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs}; at least 1 environment is needed")
-    if vectorization not in ("auto", "native", "sync", "async"):
-        raise ValueError(f'vectorization="{vectorization}" is not one of auto, native, sync, async')
+    if not isinstance(vectorization, Workers) and vectorization not in ("auto", "native", "sync", "async"):
+        raise ValueError(f'vectorization="{vectorization}" is not one of auto, native, sync, async, and not Workers(...)')
     limit = StepLimit(max_timesteps, fallback_timesteps)
     vector = _vector(env, num_envs, env_kwargs or {}, limit, vectorization, autoreset_mode)
     if isinstance(vector, TokenEnvs):
@@ -272,6 +283,7 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "S
             mode: AutoresetMode) -> VectorEnv | OneEnv | TokenEnvs:  # fmt: skip
     if isinstance(env, gym.Env | VectorEnv) and env_kwargs:
         raise ValueError("env_kwargs are for an environment that is still to be made, but an instance was given")
+    workers = Workers() if vectorization == "async" else vectorization if isinstance(vectorization, Workers) else None
     if isinstance(env, VectorEnv):
         if num_envs not in (1, env.num_envs):
             raise ValueError(f"num_envs={num_envs}, but the vector environment given holds {env.num_envs}; leave num_envs out")
@@ -285,6 +297,9 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "S
         if num_envs > 1:
             raise ValueError(f"num_envs={num_envs} needs as many environments, but one instance ({env}) was given; give its "
                              "id, or a callable that makes one")  # fmt: skip
+        if workers is not None:
+            raise ValueError(f"worker processes make environments of their own, but one instance ({env}) was given; give its id, or a "
+                             "callable that makes one")  # fmt: skip
         return _one_or_tokens(limit.applied(env), name_of(env))
     if callable(env):
         if vectorization == "native":
@@ -299,20 +314,26 @@ def _vector(env: EnvSource, num_envs: int, env_kwargs: dict[str, Any], limit: "S
             return gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point", **arguments)
         make = partial(gym.make, env, disable_env_checker=True, **arguments)
     first = make()  # whose spaces say what kind of environment it is
-    if reads_tokens(first.observation_space, first.action_space):
-        if vectorization not in ("auto", "sync"):
-            first.close()
-            raise ValueError(f'{name_of(env)} is a token environment, and these are stepped one after another; use vectorization="auto", '
-                             f'not "{vectorization}"')  # fmt: skip
-        return TokenEnvs(_different([first, *(make() for _ in range(num_envs - 1))], env), name_of(env))
-    if num_envs == 1:
-        return OneEnv(first)
-    # Without `copy`, observations come in the vector's own array, which the rollout copies into its own anyway.
-    if vectorization == "async":
+    is_tokens = reads_tokens(first.observation_space, first.action_space)
+    if is_tokens and vectorization == "native":
         first.close()
-        with _workers_ignoring_sigint():
+        raise ValueError(
+            f'{name_of(env)} is a token environment, and these have no vector version; use vectorization="auto" or "async"'
+        )
+    # Without `copy`, observations come in the vector's own array, which the rollout copies into its own anyway.
+    if workers is not None and not is_tokens and mode is not AutoresetMode.DISABLED:
+        first.close()
+        with workers_ignoring_sigint():
             return AsyncVectorEnv([make] * num_envs, copy=False, autoreset_mode=mode)
-    made = _different([first, *(make() for _ in range(num_envs - 1))], env)
+    if workers is not None:
+        pool = WorkerPool(make, num_envs, workers, name_of(env), like=first)
+        return TokenEnvs(pool.envs, name_of(env), pool) if is_tokens else WorkerVector(pool)
+    if num_envs == 1 and not is_tokens:
+        return OneEnv(first)
+    made = [first, *(make() for _ in range(num_envs - 1))]
+    require_different(made, name_of(env))
+    if is_tokens:
+        return TokenEnvs(made, name_of(env))
     return SyncVectorEnv([partial(_given, one) for one in made], copy=False, autoreset_mode=mode)
 
 
@@ -322,29 +343,6 @@ def _given(env: gym.Env) -> gym.Env:
 
 def _one_or_tokens(env: gym.Env, name: str) -> OneEnv | TokenEnvs:
     return TokenEnvs([env], name) if reads_tokens(env.observation_space, env.action_space) else OneEnv(env)
-
-
-def _different(envs: list[gym.Env], source: EnvSource) -> list[gym.Env]:
-    """The environments; raises ValueError if one of them is there twice."""
-    if len({id(env.unwrapped) for env in envs}) < len(envs):
-        envs[0].close()
-        raise ValueError(f"{name_of(source)} gave the same environment more than once, but {len(envs)} are needed; make a new one "
-                         "at every call, or use num_envs=1")  # fmt: skip
-    return envs
-
-
-@contextmanager
-def _workers_ignoring_sigint() -> Iterator[None]:
-    """Processes started inside never see SIGINT. A terminal sends Ctrl-C to all of them, and workers that die of it would
-    take along the run that wants to save."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True, slots=True)

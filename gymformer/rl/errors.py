@@ -1,11 +1,12 @@
 """The errors that stop training, with what led there."""
 
+import pickle
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
-__all__ = ["NonFiniteError", "RatioError"]
+__all__ = ["NonFiniteError", "RatioError", "portable"]
 
 
 class NonFiniteError(FloatingPointError):
@@ -22,3 +23,12 @@ class NonFiniteError(FloatingPointError):
 
 class RatioError(RuntimeError):
     """The update recomputed other log-probabilities than those that the rollout stored: π(a|s) / π_old(a|s) is not 1."""
+
+
+def portable(error: Exception) -> Exception:
+    """The error itself where another process can rebuild it, else a RuntimeError of the same words."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does not allow
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

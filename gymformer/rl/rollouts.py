@@ -19,6 +19,8 @@ __all__ = ["RewardNormalizer", "collect"]
 
 OnTick = Callable[[Tick], bool]  # sees each step of the environments; False stops the rollout
 
+TRUNCATED, TERMINATED, LOST = 1, 2, 3  # how a tick ends an episode; LOST: the tick did not happen, its worker process died
+
 
 class Tape:
     """What B environments leave behind in T ticks: arrays (T, B, ...) that grow when T is not known beforehand."""
@@ -29,7 +31,7 @@ class Tape:
         self.actions = np.empty((capacity, b, *distribution.action_shape), distribution.action_dtype)
         self.log_probs = np.empty((capacity, b), np.float32)
         self.rewards = np.empty((capacity, b), np.float64)
-        self.ends = np.zeros((capacity, b), np.uint8)  # 0: goes on, 1: truncated, 2: terminated
+        self.ends = np.zeros((capacity, b), np.uint8)  # 0: goes on
         self.phantom = np.zeros((capacity, b), bool)
         self.legal = None if envs.legal is None else np.empty((capacity, *envs.legal.shape), bool)
 
@@ -56,7 +58,8 @@ def collect(envs: Envs | TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
 
     A step is a decision, but for a native vector's steps that only reset an environment after its episode's end.
     Goes on where the last call stopped (the first one resets with `seed`). Segments whose episode ended come first, in the
-    order of their ends, then the pieces that were cut. `on_tick` sees every step and stops the rollout by returning False.
+    order of their ends, then the pieces that were cut, by the rollout or by a worker process that died. `on_tick` sees every step
+    and stops the rollout by returning False.
     """
     if isinstance(envs, TokenEnvs):
         if reward_normalizer is not None:
@@ -94,8 +97,9 @@ def collect(envs: Envs | TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
             raise _bad_output(tape, t, outputs)
         tick = envs.step(distribution.to_env(actions))
         tape.rewards[t] = tick.rewards
-        tape.ends[t] = np.where(tick.terminated, 2, tick.truncated)
+        tape.ends[t] = np.where(tick.terminated, TERMINATED, tick.truncated * TRUNCATED)
         ended += int(np.count_nonzero(tape.ends[t]))
+        tape.ends[t, tick.lost], tape.phantom[t, tick.lost] = LOST, True
         for b, observation in tick.final_observations.items():
             final_observations[t, b] = observation
         for b, info in tick.final_infos.items():
@@ -128,19 +132,25 @@ def _segments(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple
               final_infos: dict[tuple[int, int], dict], final_options: dict[tuple[int, int], dict], scale: float) -> list[Segment]:  # fmt: skip
     """Each environment's column cut at its episodes' ends. Fields are views of the tape's arrays where they can be."""
     start = tape.phantom[0].astype(np.int64)  # a first tick that only reset is nobody's decision
-    segments = []
+    segments, pieces = [], []
 
     def cut(b: int, stop: int, rows: np.ndarray) -> Segment:
         """Decisions start[b]..stop-1 of column b; the episode's running statistics take them in."""
         span = slice(start[b], stop)
         segment = Segment(rows, tape.actions[span, b], tape.log_probs[span, b], tape.rewards[span, b],
-                          terminated=bool(tape.ends[stop - 1, b] == 2), reward_scale=scale,
+                          terminated=bool(tape.ends[stop - 1, b] == TERMINATED), reward_scale=scale,
                           legal=None if tape.legal is None else tape.legal[span, b])  # fmt: skip
         envs.episode_returns[b] += segment.rewards.sum()
         envs.episode_lengths[b] += len(segment)
         return segment
 
     for t, b in np.argwhere(tape.ends[:ticks]).tolist():
+        if tape.ends[t, b] == LOST:
+            if start[b] < t:
+                pieces.append(cut(b, t, tape.observations[start[b] : t + 1, b]))
+            envs.episode_returns[b], envs.episode_lengths[b] = 0.0, 0
+            start[b] = t + 1
+            continue
         rows = tape.observations[start[b] : t + 2, b]
         final = final_observations.get((t, b))
         if final is not None:  # where the mode resets at once, the column goes on with the next episode
@@ -153,8 +163,8 @@ def _segments(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple
         start[b] = t + 1 if final is not None else t + 2
     for b in range(envs.num_envs):
         if start[b] < ticks:
-            segments.append(cut(b, ticks, tape.observations[start[b] : ticks + 1, b]))
-    return segments
+            pieces.append(cut(b, ticks, tape.observations[start[b] : ticks + 1, b]))
+    return segments + pieces
 
 
 def _check_finite(tape: Tape, ticks: int, envs: Envs, final_observations: dict[tuple[int, int], np.ndarray]) -> None:

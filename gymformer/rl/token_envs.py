@@ -1,7 +1,7 @@
 """Token environments, and the episode in which each of them is."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.segment import Segment
+from gymformer.rl.workers import WorkerPool
 from gymformer.seeding import derive_seed
 
 __all__ = ["Playing", "ScoresTogether", "TokenEnvs", "reads_tokens"]
@@ -44,12 +45,12 @@ class ScoresTogether(Protocol):
 class TokenEnvs:
     """B token environments, each reset with a seed of its own for every episode.
 
-    They are stepped one after another in this process: a language model's step costs more than a hundred of theirs. `options`
-    is asked for at each reset (a curriculum).
+    They are stepped one after another in this process: a language model's step costs more than a hundred of most of them. Those of
+    a `pool` live in worker processes, which are asked all at once. `options` is asked for at each reset (a curriculum).
     """
 
-    def __init__(self, envs: list[gym.Env], id: str = "environment"):
-        self.envs, self.id, self.num_envs = envs, id, len(envs)
+    def __init__(self, envs: Sequence[gym.Env], id: str = "environment", pool: WorkerPool | None = None):
+        self.envs, self.id, self.num_envs, self.pool = envs, id, len(envs), pool
         self.keep_raw = True  # a tick's observations are the token rows, which are there anyway
         self.observation_space, self.action_space = envs[0].observation_space, envs[0].action_space
         assert isinstance(self.action_space, spaces.Discrete)
@@ -65,7 +66,7 @@ class TokenEnvs:
         self.in_order = all(getattr(env.unwrapped, "in_order", False) for env in envs)
         self.first_task, self.task_step = 0, 1  # of the episodes that follow a reset; several processes take turns
         self.group_size = 1  # so many episodes in a row are of one task: they share seed and options
-        self._options: dict[str, Any] = {}  # of the group that has begun
+        self._options: dict[str, Any] = {}  # of the group that was begun last
         self._beginning: list[int] = []  # its first observation
         self.seed: int | None = None  # none before the first reset
         self.episodes = 0  # the next one is reset with a seed derived from `seed` and this number
@@ -76,24 +77,31 @@ class TokenEnvs:
         self.seed, self.episodes = seed, 0
         self.playing = [None] * self.num_envs
 
-    def start(self, index: int) -> "Playing":
-        """Environment `index` begins the next episode, or goes on with the one that it is in. Raises ValueError where the episodes of
-        a group begin differently: they are then not of one task, and must not be compared."""
-        unfinished = self.playing[index]
-        if unfinished is not None:
-            self.playing[index] = None
-            return unfinished
+    def start(self, count: int) -> "list[Playing]":
+        """The first `count` environments begin the next episodes, or go on with those that they are in. Raises ValueError where the
+        episodes of a group begin differently: they are then not of one task, and must not be compared."""
+        unfinished = self.playing[:count]
+        self.playing[:count] = [None] * count
+        opening = {index: self._next_opening() for index in range(count) if unfinished[index] is None}
+        if self.pool is not None:
+            self.pool.ask((self.pool.envs[i], "reset", (one.seed, one.reset_options)) for i, one in opening.items())
+        return [one or self._begin(index, opening[index]) for index, one in enumerate(unfinished)]
+
+    def _next_opening(self) -> "Opening":
         group, member = divmod(self.episodes, self.group_size)
-        seed = derive_seed(self.seed or 0, "episode", group)
         if member == 0:
             self._options = self.options()
         self.episodes += 1
-        env = self.envs[index]
         options = self._options | ({} if self.judge is None else {SCORE_LATER: True})
         if self.in_order:
             options |= {TASK: self.first_task + group * self.task_step}
-        observation, info = env.reset(seed=seed, options=options or None)
-        playing = Playing(env, index, self.num_shown, info, self._options, has_masks=env.has_wrapper_attr("action_masks"),
+        return Opening(group, member, derive_seed(self.seed or 0, "episode", group), self._options, options or None)
+
+    def _begin(self, index: int, opening: "Opening") -> "Playing":
+        group, member, seed = opening.group, opening.member, opening.seed
+        env = self.envs[index]
+        observation, info = env.reset(seed=seed, options=opening.reset_options)
+        playing = Playing(env, index, self.num_shown, info, opening.options, has_masks=env.has_wrapper_attr("action_masks"),
                           group=group if self.group_size > 1 else None)  # fmt: skip
         playing.see(observation)
         if not playing.tokens:
@@ -106,6 +114,11 @@ class TokenEnvs:
                              f"group, but those of group {group} begin differently; the environment must draw from self.np_random in "
                              "reset(), or take its task from the options")  # fmt: skip
         return playing
+
+    def ahead(self, steps: "list[tuple[Playing, int]]") -> None:
+        """Environments in worker processes take these steps, all at once; `Playing.step` then finds what came of them."""
+        if self.pool is not None:
+            self.pool.ask((self.pool.envs[one.index], "step", action) for one, action in steps)
 
     def settle(self, ended: "list[Playing]") -> None:
         """The ends of these episodes are paid for, where that was put off, all at once."""
@@ -140,6 +153,17 @@ class TokenEnvs:
             env.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """With what an episode is to begin."""
+
+    group: int
+    member: int  # of the group
+    seed: int
+    options: dict[str, Any]  # by whoever chooses: `TokenEnvs.options`
+    reset_options: dict[str, Any] | None  # and ours beside them
+
+
 @dataclass(slots=True)
 class Playing:
     """An episode under way: what was read, where actions were chosen, and what they brought."""
@@ -168,6 +192,7 @@ class Playing:
     terminated: bool = False
     truncated: bool = False
     filled_context: bool = False  # which ended it
+    lost: bool = False  # its environment's process has died
     told: dict[str, Any] = field(init=False)  # the last info that said anything
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from gymformer.rl.networks import ActorNetwork, CriticNetwork, Session, ValueHea
 from gymformer.rl.policy import Categorical
 from gymformer.rl.segment import Segment
 from gymformer.rl.token_envs import Playing, TokenEnvs
+from gymformer.rl.workers import EpisodeLostError
 
 __all__ = ["collect_tokens"]
 
@@ -28,7 +29,7 @@ def collect_tokens(envs: TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
     Environments play in waves, one episode each. With `steps`, episodes under way at the end are cut and go on in the next
     call. `critic`, a value head on the actor's trunk, supplies the states' values from the same pass. `greedy` takes the
     likeliest token. Ended episodes come wave by wave in the order of their environments, which is that of their starts, then the
-    pieces that were cut.
+    pieces that were cut. An episode that was lost with a worker process is missing, as is all of its group; others are played instead.
     """
     if (steps is None) == (episodes is None):
         raise ValueError("collect needs either steps=... (of each environment) or episodes=... (whole ones)")
@@ -37,12 +38,16 @@ def collect_tokens(envs: TokenEnvs, actor: ActorNetwork, *, steps: int | None = 
     left = Budget(episodes, None if steps is None else steps * envs.num_envs)
     ended: list[Playing] = []
     cut: list[Playing] = []
+    lost: set[int] = set()  # groups that a lost episode was of
     while left.any and not cut:
         count = envs.num_envs if left.episodes is None else min(envs.num_envs, left.episodes - len(ended))
         if count == 0:
             break
         wave = Wave(envs, actor, generator, critic if isinstance(critic, ValueHead) else None, greedy)
-        done, cut = wave.play([envs.start(index) for index in range(count)], left, on_tick)
+        started = envs.start(count)
+        done, cut = wave.play(started, left, on_tick)
+        lost |= {one.group for one in started if one.lost and one.group is not None}
+        ended, done = ([one for one in episodes_over if one.group not in lost] for episodes_over in (ended, done))
         envs.settle(done)
         for one in done:
             envs.require_finite(one)
@@ -138,7 +143,7 @@ class Wave:
                 self.slots = [self.slots[i] for i in live]
         for one in playing:
             one.stand()  # the state after the last action
-        return [one for one in playing if one.over], [one for one in playing if not one.over]
+        return [one for one in playing if one.over], [one for one in playing if not (one.over or one.lost)]
 
     def _decide(self, session: Session, deciding: list[int], outputs: torch.Tensor, left: Budget,
                 on_tick: Callable[[Tick], bool] | None) -> None:  # fmt: skip
@@ -156,12 +161,17 @@ class Wave:
                                  "that is too high", {"outputs": outputs, "log_probs": np.array(log_probs)})  # fmt: skip
         kept = [None] * len(chosen) if legal is None else list(legal.cpu().numpy())
         before = [tuple(slot.playing.tokens) for slot in chosen] if on_tick is not None else []
+        self.envs.ahead([(slot.playing, action) for slot, action in zip(chosen, actions, strict=True)])
         for i, slot, action, log_prob, mask in zip(deciding, chosen, actions, log_probs, kept, strict=True):
             one = slot.playing
             one.stand()
             one.legal.append(mask)
             read = len(one.tokens)
-            standing, slot.block = one.step(action, log_prob)
+            try:
+                standing, slot.block = one.step(action, log_prob)
+            except EpisodeLostError:
+                one.lost, self.slots[i] = True, None
+                continue
             slot.waits = len(slot.block) != 1
             if standing < read:
                 session.rewind(i, standing)
@@ -199,6 +209,9 @@ class Wave:
                     np.zeros(count, bool), {})  # fmt: skip
         for slot, observation, action in zip(slots, before, actions, strict=True):
             one, b = slot.playing, slot.playing.index
+            if one.lost:
+                tick.lost.append(b)
+                continue
             tick.actions[b], tick.phantom[b], tick.observations[b] = action, False, observation
             tick.rewards[b], tick.terminated[b], tick.truncated[b] = one.rewards[-1], one.terminated, one.truncated
         return tick

@@ -21,11 +21,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from gymformer.files import read_json, safe_name
 from gymformer.rl.batch import Batch
+from gymformer.rl.errors import portable
 from gymformer.rl.spaces import RunningMoments
 from gymformer.seeding import derive_seed
 from gymformer.trainer.interrupts import Interruption, interruptible
 
-__all__ = ["ALONE", "LostPeerError", "Ranks", "SharedLearning", "SharedMoments", "is_launched", "joined", "portable"]
+__all__ = ["ALONE", "LostPeerError", "Ranks", "SharedLearning", "SharedMoments", "is_launched", "joined"]
 
 T = TypeVar("T")
 Returns = list[float]
@@ -270,17 +271,6 @@ def bit_sum(tensor: Tensor) -> int:
     """A sum over the bits of a tensor, computed where it lies: the same for equal tensors, hardly ever for others."""
     whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
     return int(tensor.detach().contiguous().reshape(-1).view(whole).sum(dtype=torch.int64))
-
-
-def portable(error: Exception) -> Exception:
-    """The error itself where another process can rebuild it, else a RuntimeError of the same words."""
-    import pickle
-
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class does not allow
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
 
 
 @contextlib.contextmanager

@@ -27,9 +27,10 @@ from gymformer.files import write_file
 from gymformer.monitoring.progress import in_notebook
 from gymformer.rl.agent import TrainedAgent, load_agent
 from gymformer.rl.algorithm import Algorithm
+from gymformer.rl.errors import portable
 from gymformer.rl.networks import match_critic, match_tokens
 from gymformer.trainer.checkpoint import latest_checkpoint, load_checkpoint, part, unflatten
-from gymformer.trainer.distributed import SCRATCH, STOP_FILE, LostPeerError, portable
+from gymformer.trainer.distributed import SCRATCH, STOP_FILE, LostPeerError
 from gymformer.trainer.interrupts import interruptible
 from gymformer.trainer.records import TrainingResult
 

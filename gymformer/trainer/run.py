@@ -326,6 +326,7 @@ class LiveReturns:
 
     def add(self, tick: Tick) -> None:
         self.episodes += tick.rewards
+        self.episodes[tick.lost] = 0.0
         for b in np.flatnonzero(tick.terminated | tick.truncated):
             self.last.append(float(self.episodes[b]))
             self.episodes[b] = 0.0

@@ -34,6 +34,7 @@ from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, ma
 from gymformer.rl.ppo import PPOConfig
 from gymformer.rl.rollouts import RewardNormalizer
 from gymformer.rl.token_envs import TokenEnvs
+from gymformer.rl.workers import Workers
 from gymformer.safety.monitor import SafetyMonitor
 from gymformer.seeding import derive_seed, fresh_seed, seeded_globals
 from gymformer.trainer.checkpoint import run_lock
@@ -128,6 +129,10 @@ def train_agent(
     token environments are reset with the same seed and options for each group of `config.group_size`, and budgets and intervals
     in episodes are rounded up to whole groups. Only what needs a critic gets one.
 
+    `vectorization="async"` keeps environments in worker processes, which pays where they are slow; `Workers(count=16, timeout=60)`
+    says how many, and after how many seconds one hangs. One that dies or hangs is reported and replaced (see `Workers`); what
+    was learned, logged and counted is otherwise what one process would have given.
+
     `callback(moment)` sees every step of every environment and stops training by returning False. `eval_interval`
     (episodes) evaluates on environments apart and keeps the best agent. `tracker`: "wandb", "tensorboard", or an object
     with start, log and finish. `reference` with `kl_coef` penalises divergence from a reference policy ("initial": the actor as
@@ -167,7 +172,7 @@ def train_agent(
         raise ValueError(
             "eval_interval needs environments apart from the one that is trained in; give an id or a callable instead of an instance"
         )
-    if seed_globals and vectorization == "async":
+    if seed_globals and (vectorization == "async" or isinstance(vectorization, Workers)):
         raise ValueError('seed_globals reaches only this process, not the workers of vectorization="async"; use "sync"')
     if save_path is None and tracker == "tensorboard":
         raise ValueError('tracker="tensorboard" writes into the run\'s folder, but save_path=None makes none; give a save_path')
@@ -261,7 +266,8 @@ def train_agent(
             stack.callback(setattr, learner, "together", Algorithm.together)
         settings = {
             "env": envs.id, "seed": seed, "num_processes": ranks.count if ranks.count > 1 else None,
-            "num_envs": envs.num_envs, "vectorization": vectorization, "max_timesteps": max_timesteps,
+            "num_envs": envs.num_envs, "vectorization": "async" if isinstance(vectorization, Workers) else vectorization,
+            "max_timesteps": max_timesteps,
             "update_interval": None if rollout_steps else update_interval, "rollout_steps": rollout_steps, "save_interval": save_interval,
             "eval_interval": eval_interval, "eval_episodes": eval_episodes, "algorithm": type(learner).__name__,
             "config": as_plain(getattr(learner, "config", None)),

@@ -2,10 +2,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from gymformer.rl.envs import Envs, OneEnv, make_envs
 from gymformer.rl.rollouts import collect
+from gymformer.rl.workers import WorkerVector
 from gymformer.seeding import derive_seed
 from tests.helpers import uniform_actor
 from tests.toy_envs import Anything, Forever, Wanderer
@@ -24,11 +25,11 @@ def resets_of(envs: Envs, seed: int) -> np.ndarray:
     [
         ("CartPole-v1", 1, "auto", OneEnv),
         ("CartPole-v1", 2, "sync", SyncVectorEnv),
-        ("CartPole-v1", 2, "async", AsyncVectorEnv),
+        ("CartPole-v1", 2, "async", WorkerVector),
         ("Acrobot-v1", 2, "auto", SyncVectorEnv),
         (Wanderer, 1, "auto", OneEnv),
         (Wanderer, 2, "auto", SyncVectorEnv),
-        (lambda: Wanderer(), 2, "async", AsyncVectorEnv),
+        (lambda: Wanderer(), 2, "async", WorkerVector),
     ],
 )
 def test_the_kind_of_vector(env, num_envs, vectorization, kind):

@@ -12,6 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymformer.rl.envs import Envs, make_envs
 from gymformer.rl.rollouts import RewardNormalizer, collect
 from gymformer.rl.segment import Segment
+from gymformer.rl.workers import WorkerVector
 from gymformer.seeding import derive_seed
 from tests.helpers import assert_same_segments, scripted_action, scripted_actor, uniform_actor
 from tests.toy_envs import Forever, Wanderer
@@ -109,7 +110,8 @@ def test_one_environment_is_stepped_as_by_hand(in_place):
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 def test_vectors_are_stepped_as_by_hand_in_every_autoreset_mode(vectorization, num_envs, mode):
     envs = make_envs(Wanderer, num_envs, vectorization=vectorization, autoreset_mode=mode)
-    assert type(envs.vector) is {"sync": SyncVectorEnv, "async": AsyncVectorEnv}[vectorization]
+    in_processes = WorkerVector if mode is AutoresetMode.DISABLED else AsyncVectorEnv
+    assert type(envs.vector) is {"sync": SyncVectorEnv, "async": in_processes}[vectorization]
     assert_played_by_hand(histories(rollouts_of(envs)), seed=3, num_envs=num_envs, at_least=9)
 
 

@@ -17,10 +17,10 @@ import torch
 
 from gymformer import PPO, LMActorNetwork, LMCriticNetwork, MLPActorNetwork, PPOConfig, evaluate, load_agent, train_agent
 from gymformer.monitoring.log import read_metrics
-from gymformer.rl.errors import NonFiniteError
+from gymformer.rl.errors import NonFiniteError, portable
 from gymformer.rl.spaces import RunningMoments
 from gymformer.trainer import launch
-from gymformer.trainer.distributed import Ranks, mean_statistics, portable, rows_since
+from gymformer.trainer.distributed import Ranks, mean_statistics, rows_since
 from tests.trainer.processes import LENGTHS, WHOLE, Deadly, Reckoner, Short, Witness, exercises, learned, networks
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="these tests fork processes and send signals")

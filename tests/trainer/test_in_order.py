@@ -55,7 +55,7 @@ def test_several_processes_take_turns():
                               reward_normalizer=None)  # fmt: skip
         envs.group_size = 2
         Run._restart_envs(run)  # type: ignore[arg-type]
-        asked.append([envs.start(0).info["question"] for _ in range(4)])
+        asked.append([envs.start(1)[0].info["question"] for _ in range(4)])
     assert asked == [["3?", "3?", "0?", "0?"], ["4?", "4?", "1?", "1?"]]
 
 

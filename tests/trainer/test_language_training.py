@@ -380,7 +380,6 @@ def test_a_model_folder_without_a_tokenizer_trains_in_an_environment_that_needs_
             "the actor is a module of your own; give a critic too: any module that maps tokens",
         ),
         (Chatter, small, {"critic": torch.nn.Linear(4, 1)}, "the critic cannot read a batch of rows of tokens"),
-        (Chatter, small, {"vectorization": "async"}, 'are stepped one after another; use vectorization="auto", not "async"'),
         (Chatter, small, {"normalize_observations": True}, "shows tokens, which cannot be normalised"),
         (Chatter, small, {"normalize_rewards": True}, "rewards of token environments are not normalised"),
         (Chatter, lambda: tiny_lm(TOKENS), {}, "the actor is a module of your own; give a critic"),
