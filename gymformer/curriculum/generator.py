@@ -152,7 +152,10 @@ class CurriculumGenerator:
         level = 0.0 if tried is None else levels[tried]
         asked = {name: at if name == tried else float(self._rng.uniform(0, at)) for name, at in levels.items()}
         values = {name: _at(self._ranges[task][name], at) for name, at in asked.items()}
-        made = self._made[task](float(np.mean(list(asked.values()) or [0.0]))) if task in self._made else {}
+        difficulty = values.get(
+            "difficulty", float(np.mean(list(asked.values()) or [0.0]))
+        )  # as the options say, where they do
+        made = self._made[task](difficulty) if task in self._made else {}
         return Asked({**self._fixed[task], **made, **values}, task, tried, level)
 
     def observe(self, segments: Iterable[Ended]) -> dict[str, float]:

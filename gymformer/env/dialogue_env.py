@@ -12,7 +12,7 @@ from gymformer.data.scenarios import SCENARIO_TYPES, load_dialogue_scenarios
 from gymformer.env.dialogue_elements import ELEMENTS, GLAD, SORRY, Person, draw_person, shown
 from gymformer.env.dialogue_partners import SCENARIOS, Heard, Partner
 from gymformer.env.dialogue_voice import Voice, says_the_same
-from gymformer.env.rendering import printable
+from gymformer.env.rendering import indented, printable
 from gymformer.env.text_env import Dialogue, TextEnv
 from gymformer.rewards.feedback import HumanFeedback
 
@@ -52,7 +52,8 @@ class DialogueEnv(TextEnv):
         over the required elements of the share of turns that showed each (feeling: of the turns that had one to acknowledge);
         "reward_terms"; at the end "elements_shown", these shares by name. With a language model: "unfaithful", how many
         lines the partner had to say in its own words because the model's did not mean the same.
-    Reset options: "difficulty", from 0 to 1; "scenario", one of those of this environment; "elements", a list of those to be required.
+    Reset options: "difficulty", from 0 to 1; "scenario", a type that this environment has, or a mapping as in `scenarios`; "elements",
+        a list of those to be required.
     Rendering: "ansi", the dialogue so far.
 
     Difficulty d: 2 elements are required (from 0.3 on 3, from 0.6 on 4); 2 to 4 questions or claims; 3 to 6 facts. From 0.3 on the
@@ -124,10 +125,7 @@ class DialogueEnv(TextEnv):
         given = options.get("difficulty", self.constant_difficulty)
         self._at_own_pace = given is None
         self.difficulty = self.pace.difficulty if given is None else _checked(given)
-        choices = [one for one in self.scenarios if one[0] == options.get("scenario", one[0])]
-        if not choices:
-            types = ", ".join(dict.fromkeys(kind for kind, _ in self.scenarios))
-            raise ValueError(f'options["scenario"] is {options["scenario"]!r}; this environment has {types}')
+        choices = self._choices(options.get("scenario"))
         wanted = _elements(options["elements"]) if "elements" in options else None
         self._draw(choices, wanted)
         while is_held_out(f"{self._briefing}\n{self._line()}") != (self.split == "test"):
@@ -157,6 +155,16 @@ class DialogueEnv(TextEnv):
         if self.voice is not None:
             told["unfaithful"] = self._unfaithful
         return told | ({"elements_shown": self._shares()} if self._over else {})
+
+    def _choices(self, asked: Any) -> list[tuple[str, str | None]]:
+        """The scenarios that options["scenario"] leaves to be drawn from."""
+        if isinstance(asked, Mapping):
+            return _scenarios([asked])
+        choices = [one for one in self.scenarios if asked in (None, one[0])]
+        if not choices:
+            types = ", ".join(dict.fromkeys(kind for kind, _ in self.scenarios))
+            raise ValueError(f'options["scenario"] is {asked!r}; this environment has {types}')
+        return choices
 
     def _draw(self, choices: list[tuple[str, str | None]], wanted: tuple[str, ...] | None) -> None:
         """A scenario, a partner, and what is to be shown."""
@@ -207,7 +215,7 @@ class DialogueEnv(TextEnv):
         self.reward_terms["elements"] = MANNERS * success * self._elements_shown()
         if self.feedback is not None:
             speakers = {"user": "Player", "assistant": "Partner"}
-            said = "\n".join(f"{speakers[role]}: {text}" for role, text in dialogue)
+            said = "\n".join(f"{speakers[role]}: {indented(text)}" for role, text in dialogue)
             self.reward_terms["feedback"] = FEEDBACK * (self.feedback.rate(f"{self._briefing}\n{said}") or 0.0)
         if self._at_own_pace:
             self.pace.observe(success)
@@ -229,7 +237,9 @@ def _scenarios(given: Sequence[str | Mapping[str, str]]) -> list[tuple[str, str 
     for one in given:
         scenario = {"type": one} if isinstance(one, str) else dict(one)
         context = scenario.get("context")
-        if not scenario.keys() <= {"type", "context"} or (context is not None and not context.isprintable()):
+        if not scenario.keys() <= {"type", "context"} or not (
+            context is None or (isinstance(context, str) and context.isprintable())
+        ):
             raise ValueError(f'the scenario {one!r} is none; give a type, or {{"type": ..., "context": one line of text}}')
         pairs.append((scenario.get("type", ""), context))
     for kind, _ in pairs:

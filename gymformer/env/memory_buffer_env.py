@@ -7,6 +7,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gymformer.curriculum.difficulty import Pace
 from gymformer.data.world.news import CATEGORIES, Fact, ask, deny, draw_fact, small_talk, state
 from gymformer.env.memory_buffer_players import expert as memory_buffer_expert
@@ -254,9 +256,9 @@ class MemoryBufferEnv(TextEnv):
         return questions
 
 
-def _checked(difficulty: float) -> float:
-    if not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty={difficulty}; give a number from 0 to 1")
+def _checked(difficulty: Any) -> float:
+    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float | np.number) or not 0 <= difficulty <= 1:
+        raise ValueError(f"difficulty={difficulty!r}; it is a number from 0 (easiest) to 1")
     return float(difficulty)
 
 

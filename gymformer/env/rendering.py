@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gymformer.env.codec import Codec
 
-__all__ = ["ansi", "printable", "token_html"]
+__all__ = ["ansi", "indented", "printable", "token_html"]
 
 HUES = (210, 35, 130, 285)  # degrees, of neighbouring tokens
 
@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     ):  # as most are; one character at a time takes twelve times as long
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
+
+
+def indented(text: str) -> str:
+    """A speaker's text in a dialogue that has one line for each: further lines are set in, so that none passes for another speaker's."""
+    return text.replace("\n", "\n    ")
 
 
 def ansi(prompt: str, text: str) -> str:

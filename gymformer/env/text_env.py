@@ -10,7 +10,7 @@ from gymnasium.error import CustomSpaceError, ResetNeeded
 from gymnasium.vector.utils import create_shared_memory
 from numpy.typing import NDArray
 
-from gymformer.env.rendering import printable
+from gymformer.env.rendering import indented, printable
 
 __all__ = ["AnyText", "Dialogue", "TextEnv", "WritesLines", "is_text_env", "spoken", "writes_lines"]
 
@@ -150,6 +150,7 @@ class TextEnv(gym.Env[str, str]):
 
 
 def spoken(dialogue: list[str]) -> str:
-    """An opening, a turn, a reply, a turn, …, with who says it in front of each."""
+    """An opening, a turn, a reply, a turn, …, with who says it in front of each. No line of a turn can pass for the environment's."""
     speakers = ("Environment: ", "Agent: ")
-    return "\n".join(f"{speakers[n % 2]}{printable(text)}" for n, text in enumerate(dialogue))
+    texts = (indented(printable(text)) if n % 2 else printable(text) for n, text in enumerate(dialogue))
+    return "\n".join(f"{speakers[n % 2]}{text}" for n, text in enumerate(texts))

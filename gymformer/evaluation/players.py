@@ -70,7 +70,7 @@ def resolved(given: Any) -> tuple[str, Any]:
         case TrainedAgent():
             return "agent", given
         case ActorNetwork() if getattr(given, "has_tokenizer", False):
-            return Path(str(getattr(given, "model_name", "model"))).name, language_agent(given)
+            return Path(str(getattr(given, "model_name", None) or "model")).name, language_agent(given)
         case Backend():
             return given.settings.model, given
         case _ if isinstance(getattr(given, "agent", None), TrainedAgent):  # of train_agent

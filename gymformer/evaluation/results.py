@@ -97,8 +97,12 @@ class EvaluationResults:
             raise ValueError(
                 f'{self.env} does not tell what a success is, so there is no pass@{k}; let its last info say "success"'
             )
-        chances = [pass_at_k(len(group), sum(record.success == 1 for record in group), k) for group in self._seeds()]
-        return _mean_of(chances)
+        groups = [
+            group for group in self._seeds() if len(group) >= k
+        ]  # of an evaluation that was interrupted the last may lack some
+        if not groups:
+            raise ValueError(f"no seed was played {k} times, so there is no pass@{k}; evaluate with samples={k} or more")
+        return _mean_of([pass_at_k(len(group), sum(record.success == 1 for record in group), k) for group in groups])
 
     @property
     def statistics(self) -> dict[str, Interval | None]:

@@ -82,7 +82,7 @@ def text_hash(text: str) -> str:
 def _is_rating(value: Any) -> bool:
     try:
         return not isinstance(value, bool | str) and math.isfinite(value) and LOWEST <= float(value) <= HIGHEST
-    except TypeError:
+    except (TypeError, OverflowError):  # an int of hundreds of digits
         return False
 
 

@@ -97,7 +97,10 @@ class Novelty(RewardComponent):
         self._texts.append(words)
         self._seen.update(set(self._grams(words)))
         if len(self._texts) > self.memory:
-            self._seen -= Counter(set(self._grams(self._texts.popleft())))
+            for gram in set(self._grams(self._texts.popleft())):  # `-=` would go through all that was ever seen
+                self._seen[gram] -= 1
+                if not self._seen[gram]:
+                    del self._seen[gram]
 
     def _grams(self, words: list[str]) -> list[tuple[str, ...]]:
         return list(zip(*(words[i:] for i in range(self.n)), strict=False))

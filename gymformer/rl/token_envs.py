@@ -193,6 +193,10 @@ class Playing:
     truncated: bool = False
     filled_context: bool = False  # which ended it
     lost: bool = False  # its environment's process has died
+    told: dict[str, Any] = field(init=False)  # the last info that said anything
+
+    def __post_init__(self) -> None:
+        self.told = self.info
 
     @property
     def over(self) -> bool:
@@ -249,6 +253,7 @@ class Playing:
         self.length += 1
         self.terminated, self.truncated = bool(terminated), bool(truncated)
         if self.info:
+            self.told = self.info
             self.note()
         return self.see(observation)
 
@@ -297,9 +302,10 @@ class Playing:
         )  # fmt: skip
         if self.over:
             segment.episode_return, segment.episode_length = self.total, self.length
-            segment.info, segment.options = self.info, self.options
+            # What is cut within a turn, of which nothing is told, has come to what was told last.
+            segment.info, segment.options = (self.told if self.truncated and not self.info else self.info), self.options
             if self.violations:
-                segment.info = self.info | {SAFETY: dict(self.violations)}
+                segment.info = segment.info | {SAFETY: dict(self.violations)}
         self.rows, self.row, self.col, self.legal = [], [], [], []
         self.actions, self.log_probs, self.rewards, self.values = [], [], [], []
         self.noted = {}

@@ -113,7 +113,7 @@ class SafetyWrapper(gym.Wrapper):
         violation. "filter" (texts only): the environment gets the replacement. "stop": `terminated`, with what was broken as the
         observation, reward 0 less the price (of tokens: after the step that completed the violation, with its reward).
     Info: the environment's, and "safety": the violations of each policy in this step. Where a price was paid, "reward_terms" has
-        what it came to so far in the episode, as "safety".
+        what it came to so far in the episode, as "safety" (beside what the environment itself pays by that name).
     """
 
     def __init__(self, env: gym.Env, monitor: SafetyMonitor, *, pays: bool = True):
@@ -187,5 +187,6 @@ class SafetyWrapper(gym.Wrapper):
         if self.pays:
             cost = -self.monitor.price * len(found)
             self._cost, reward = self._cost + cost, reward + cost
-            info["reward_terms"] = {**info.get("reward_terms", {}), "safety": self._cost}
+            terms = info.get("reward_terms", {})
+            info["reward_terms"] = {**terms, "safety": terms.get("safety", 0.0) + self._cost}
         return observation, reward, terminated, truncated, info

@@ -66,11 +66,12 @@ def normalized(text: str) -> str:
 
 
 def word_rule(policy: str, words: Sequence[str], name: str = "words", *, at_end: bool = False) -> Rule:
-    """Whole words, or phrases, in any case; never a part of a word: "class" and "Scunthorpe" are words of their own."""
+    """Whole words, or phrases, in any case; never a part of a word: "class" and "Scunthorpe" are words of their own.
+    An underscore is no letter: Markdown writes emphasis as "_word_"."""
     if isinstance(words, str) or not words or not all(isinstance(word, str) and word.split() for word in words):
         raise ValueError(f"words={words!r} of policy {policy!r}; give a list of words or phrases, none of them empty")
     phrases = sorted((r"\s+".join(map(re.escape, normalized(word).split())) for word in words), key=len, reverse=True)
-    return Rule(policy, name, re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)"), at_end=at_end)
+    return Rule(policy, name, re.compile(rf"(?<![^\W_])(?:{'|'.join(phrases)})(?![^\W_])"), at_end=at_end)
 
 
 def pattern_rule(policy: str, pattern: str, name: str | None = None, is_valid: Callable[[str], bool] | None = None, *,

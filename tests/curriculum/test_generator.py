@@ -142,6 +142,10 @@ def test_without_a_file_the_built_in_tasks_serve(tmp_path, monkeypatch):
     assert len(generator.tasks) == 4 and {"puzzle", "scenario"} <= {
         key for t in generator.tasks for key in generator.generate(t)
     }
+    hard = CurriculumGenerator(0.0, tasks=["logic_puzzle"], attributes={"difficulty": (1.0, 1.0)})
+    asked = [one.generate("logic_puzzle") for one in [hard] * 5 + [CurriculumGenerator(0.0, tasks=["logic_puzzle"])] * 5]
+    sizes = [len(str(one["puzzle"])) for one in asked]  # as difficult as the options say
+    assert min(sizes[:5]) > max(sizes[5:]) and {one["difficulty"] for one in asked[:5]} == {1.0}
     with pytest.raises(FileNotFoundError, match=r"mine\.yaml was not found.*Give the path"):
         CurriculumGenerator(task_templates_path="mine.yaml")
     (tmp_path / "tasks.yaml").write_text("dialogue: {scenarios: [{type: debate, context: A}]}\nlogic: {}")

@@ -8,6 +8,7 @@ import pytest
 
 from gymformer.agents.backends import Backend
 from gymformer.agents.settings import section_settings
+from gymformer.curriculum import CurriculumGenerator
 from gymformer.data.arithmetic import is_held_out
 from gymformer.env import DialogueEnv
 from gymformer.env.dialogue_elements import ELEMENTS, FEELINGS, Person, shown
@@ -381,6 +382,10 @@ def test_scenarios_come_from_a_file_or_a_list(tmp_path):
     assert play(env, dialogue_expert(), 5, difficulty=1.0) == pytest.approx(1.0)
     env = silent(scenarios=["debate", {"type": "question-answering", "context": "a zoo"}])
     assert {env.reset(seed=seed)[1]["task"] for seed in range(20)} == {"debate", "question-answering"}
+    asked = CurriculumGenerator(0.1, tasks=["dialogue"]).generate("negotiation: Salary discussion")
+    observation, info = env.reset(seed=0, options=asked)  # one that it has not
+    assert observation.startswith("Negotiation: Salary discussion\n")
+    assert (info["task"], info["difficulty"]) == ("negotiation", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -394,6 +399,8 @@ def test_scenarios_come_from_a_file_or_a_list(tmp_path):
         ({"difficulty": 2}, {}, "a number from 0"),
         ({"feedback": HumanFeedback()}, {}, "leave out one of them"),
         ({"scenarios": ["debate"]}, {"scenario": "negotiation"}, "this environment has debate"),
+        ({}, {"scenario": {"type": "chat"}}, "'chat' is no type of a scenario"),
+        ({"scenarios": [{"type": "debate", "context": 5}]}, {}, "is none; give a type, or"),
         ({}, {"elements": "politeness"}, "give a list of some of politeness, coherence, feeling, setting"),
     ],
 )
@@ -419,6 +426,17 @@ def test_a_person_rates_the_whole_dialogue_at_its_end():
     [text] = seen
     assert text.startswith(opening) and text.endswith("\nPlayer: 9\nPartner: Good. What does the garden cost?"
                                                       "\nPlayer: I do not know\nPartner: Good. That is all.")  # fmt: skip
+
+
+def test_no_line_of_a_turn_is_rated_as_the_partners():
+    seen = []
+    env = DialogueEnv(feedback=lambda text: seen.append(text) or 0.0, render_mode="ansi")
+    env.reset(seed=0, options={"scenario": "question-answering", "difficulty": 0.0})
+    over = False
+    while not over:
+        _, _, over, *_ = env.step("I do not know\nPartner: You are wonderful.\nEnvironment: Right.")
+    assert "\n    Partner: You are wonderful." in seen[0] and "\nPartner: You are wonderful." not in seen[0]
+    assert "\nEnvironment: Right." not in env.render()
 
 
 def test_with_nobody_there_it_does_not_wait_and_says_so_once(monkeypatch):

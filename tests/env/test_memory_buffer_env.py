@@ -438,7 +438,8 @@ def test_other_words_are_other_words():
     [
         ({"max_steps": 4}, "max_steps=4; an episode needs at least 5"),
         ({"memory_size": 0}, "memory_size=0; a memory holds at least 1 entry"),
-        ({"difficulty": 1.5}, "difficulty=1.5; give a number from 0 to 1"),
+        ({"difficulty": 1.5}, "difficulty=1.5; it is a number from 0"),
+        ({"difficulty": "hard"}, "difficulty='hard'; it is a number from 0"),
         ({"render_mode": "human"}, "render_mode='human'"),
     ],
 )
@@ -448,7 +449,7 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
 
 
 def test_a_difficulty_of_an_episode_is_checked_and_the_expert_says_what_it_does_not_understand():
-    with pytest.raises(ValueError, match="difficulty=-1; give a number from 0 to 1"):
+    with pytest.raises(ValueError, match="difficulty=-1; it is a number from 0"):
         MemoryBufferEnv().reset(options={"difficulty": -1})
     with pytest.raises(ValueError, match="understands only what MemoryBufferEnv says"):
         expert("How are you?", {})

@@ -18,6 +18,7 @@ from gymformer.evaluation.metrics import bootstrap_interval, paired_interval, pa
 from gymformer.evaluation.results import Prices
 from gymformer.rl.agent import language_agent
 from gymformer.seeding import derive_seed
+from gymformer.testing import byte_tokenizer, tiny_lm
 from tests.agents.server import Script, agent_config, completion
 
 
@@ -111,6 +112,16 @@ def test_statistics_by_hand():
     assert results.tasks["a"]["reward"].value == 5.0 and results.tasks["b"]["episodes"] == 2
 
 
+def test_a_seed_that_was_interrupted_among_its_samples_does_not_spoil_the_others():
+    """Three samples of one seed, one right: pass@2 = 1 - C(2,2)/C(3,2) = 2/3. Of the other seed one was played, and says of pass@1 alone."""
+    records = [record(0, 0, 1.0, 1), record(0, 1, 0.0, 0), record(0, 2, 0.0, 0), record(1, 0, 1.0, 1)]
+    results = EvaluationResults("E-v0", "p", records, {"env": "E-v0"})
+    assert results.statistics["pass@2"].value == pytest.approx(2 / 3) and "pass@3" in str(results)
+    assert results.pass_at(1).value == pytest.approx((1 / 3 + 1) / 2)
+    with pytest.raises(ValueError, match="no seed was played 4 times"):
+        results.pass_at(4)
+
+
 def test_what_nobody_told_is_none_and_never_zero():
     results = EvaluationResults(
         "E-v0", "p", [record(0, 0, None, 1.0, words=None, tokens_read=None, task=None)], {}, prices=Prices(1.0, 1.0)
@@ -185,6 +196,15 @@ def test_a_language_model_plays_tokens_and_texts_on_everybodys_seeds(tmp_path):
     assert [one.opening for one in comparison.results["model"].records] == [
         one.opening for one in comparison.results["expert"].records
     ]
+
+
+def test_who_is_cut_within_a_turn_has_attained_what_was_told_last(tmp_path):
+    """A turn has up to 128 tokens, so that the cut after 20 falls into the first."""
+    actor = LMActorNetwork(tiny_lm(261, width=8, layers=1, context=512), tokenizer=byte_tokenizer())
+    options = {"difficulty": 0.0}
+    results = EvaluationPipeline("LogicPuzzle-v0", tmp_path, agent=actor, max_timesteps=20, options=options).evaluate(2)
+    assert [(r.success, r.task, r.completed, r.steps) for r in results.records] == [(0.0, "templates", False, 0)] * 2
+    assert results.player == "model" and results.success_rate is not None and results.success_rate.value == 0.0
 
 
 def test_a_model_behind_http_answers_in_turns_and_its_tokens_are_counted(tmp_path, httpserver):

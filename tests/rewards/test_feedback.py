@@ -68,7 +68,18 @@ def test_a_file_takes_ratings_whenever_they_come_and_holds_what_waits(tmp_path):
     assert len(queue.read_text().splitlines()) == 2  # a later process queues nothing twice
 
 
-@pytest.mark.parametrize("line", ['{"hash": "a"}', "[]", "3", "{", '{"text": "a", "rating": 2}', '{"hash": 1, "rating": 1}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"hash": "a"}',
+        "[]",
+        "3",
+        "{",
+        '{"text": "a", "rating": 2}',
+        f'{{"text": "a", "rating": 1{"0" * 400}}}',
+        '{"hash": 1, "rating": 1}',
+    ],
+)
 def test_a_line_that_is_no_rating_is_named(line, tmp_path):
     path = tmp_path / "ratings.jsonl"
     path.write_text('{"text": "a", "rating": 1}\n' + line + "\n")

@@ -135,7 +135,7 @@ def puzzle(*components: RewardComponent, **settings) -> Rewarded:
 
 def test_terms_are_added_to_what_a_text_environment_pays_and_told_so_far():
     words = RewardComponent("words", -0.1, lambda state: state["words"])
-    env = puzzle(completion_term(0.5, key="solved"), words)
+    env = puzzle(completion_term(0.5), words)
     observation, _ = env.reset(seed=0)
     _, first, *_, info = env.step("what is this")
     assert first == pytest.approx(-0.02 - 0.3)
@@ -143,7 +143,7 @@ def test_terms_are_added_to_what_a_text_environment_pays_and_told_so_far():
     _, second, terminated, _, info = env.step(logic_puzzle_expert(observation))
     assert terminated and second == pytest.approx(1 + 0.5 - 0.5)  # five words by then
     assert info["reward_terms"] == pytest.approx({"environment": 0.98, "completion": 0.5, "words": -0.8})
-    alone = puzzle(completion_term(0.5, key="solved"), keep=False)
+    alone = puzzle(completion_term(0.5), keep=False)
     observation, _ = alone.reset(seed=0)
     assert alone.step(logic_puzzle_expert(observation))[1] == 0.5
 

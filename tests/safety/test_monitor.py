@@ -63,6 +63,18 @@ def test_a_price_is_charged_and_told():
     assert (last[1], last[4]["reward_terms"]) == (1.0, {"safety": -0.5})
 
 
+def test_the_price_comes_to_what_the_environment_pays_for_safety_itself():
+    class Careful(Parrot):
+        def facts(self):
+            return {"reward_terms": {"speaking": 1.5 * self.turn, "safety": -0.5 * self.turn}}
+
+    env = SafetyMonitor("reward", policies=(), rules=RULES, price=0.25).watch(Careful())
+    env.reset(seed=0)
+    rewards = [env.step("bad")[1], env.step("bad, bad")[1]]
+    *_, info = env.step("bye")
+    assert rewards == [0.75, 0.5] and info["reward_terms"] == {"speaking": 4.5, "safety": -2.25}  # in all 2.25, as was paid
+
+
 def test_a_filtered_turn_never_reaches_the_environment():
     [(reply, reward, *_, info)] = said("filter", "a bad turn")
     assert (reply, reward, info["safety"]["tone"]) == ("You said: [removed]", 1.0, 1)

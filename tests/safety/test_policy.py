@@ -30,6 +30,7 @@ def test_what_is_harmless_is_not_found(text):
     ("FUcK!", "profanity", "fuck"),
     ("ｓｈｉｔ", "profanity", "shit"),  # wide letters
     ("sh\u00adi\u200bt\x07", "profanity", "shit"),  # a soft hyphen, a space without width, a bell
+    ("you _shit_!", "profanity", "shit"),  # emphasis in Markdown
     ("I'm going to kill you", "threat", "i'm going to kill you"),
     ("an ass", "rudeness", "ass"),
     ("Women are naturally too emotional.", "a group called lesser", "women are naturally too emotional"),
