@@ -13,6 +13,7 @@ TITLES = {
     "lake": "FrozenLake-v1, not slippery: episodes at the goal",
 }
 GAP, SECONDS, TIMES = 0.015, 300, 10  # below the optimum; CPU seconds of a run; times the loop's steps
+READABLE = 0.9  # of a served model's answers
 CONTENDERS = {"gymformer": "gymformer, 32 environments", "loop": "one environment, everything read anew each turn"}
 
 
@@ -21,6 +22,10 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
     if name == "speed":
         found = times(result["rounds"])
         return [Target("speed, steps a CPU second, times the loop's", median(found), TIMES, True)] if found else []
+    if name == "server":
+        games = result["games"]
+        share = sum(map(accepted, games)) / sum(map(answers, games))
+        return [Target("server, answers that are an action, of all", share, READABLE, True)]
     wanted = []
     for task, runs in result["tasks"].items():
         worst = {how: min(run["after"][how] for run in runs) for how in ("greedy", "sampled")}
@@ -47,12 +52,28 @@ def tokens_a_second(record: dict[str, Any]) -> float:
     return record["tokens"] / record["seconds"]
 
 
+def accepted(game: dict[str, Any]) -> int:
+    """Answers that were an action."""
+    return game["at_once"] + game["corrected"]
+
+
+def answers(game: dict[str, Any]) -> int:
+    """All that the model gave: one where it was accepted, two where it was corrected or given up."""
+    return game["at_once"] + 2 * (game["corrected"] + game["fallbacks"])
+
+
 def render(results: dict[str, dict[str, Any]]) -> str:
     return "\n\n".join(f"### agents: {name}\n\n{section(name, result)}" for name, result in results.items())
 
 
 def section(name: str, result: dict[str, Any]) -> str:
-    parts = _learning(result["tasks"]) if name == "learning" else [_speed(result["rounds"])]
+    match name:
+        case "learning":
+            parts = _learning(result["tasks"])
+        case "speed":
+            parts = [_speed(result["rounds"])]
+        case _:
+            parts = [_server(result["games"])]
     goals = "\n".join(f"- {target}" for target in targets(name, result))
     return "\n\n".join([*parts, *([goals] if goals else []), where(result)])
 
@@ -94,3 +115,15 @@ def _speed(rounds: dict[str, list[dict[str, Any]]]) -> str:
         )
         + text
     )
+
+
+def _server(games: list[dict[str, Any]]) -> str:
+    names = ("episodes", "at_once", "corrected", "fallbacks")
+    every = {"game": "**all**"} | {name: sum(game[name] for game in games) for name in names}
+    rows = [
+        [game["game"], *(str(game[name]) for name in names), str(answers(game)), f"{accepted(game) / answers(game):.1%}"]
+        for game in [*games, every]
+    ]
+    header = ["models/player behind `transformers serve`", "episodes", "an action at once", "after one correction", "none: the fallback",
+              "answers", "of them an action"]  # fmt: skip
+    return table(header, rows)

@@ -1,6 +1,7 @@
-"""Language models that play: what models/player learns from words, and how fast; benchmarks/README.md explains every figure.
+"""Language models that play: what models/player learns from words, how fast, and whether what it says over HTTP is an action.
+benchmarks/README.md explains every figure.
 
-python benchmarks/agents.py learning|speed|all [--quick] [--only NAME ...] [--out FOLDER]
+python benchmarks/agents.py learning|speed|server|all [--quick] [--only NAME ...] [--out FOLDER]
 python benchmarks/agents.py tables [--check]     write the README's tables from the results, or compare them
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 import agent_tables
 import tables
 from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, ask, in_turn, machine, results_in, side_by_side, write
+from venvs import python_of
 
 SEEDS = 3
 PPO = {"lr_actor": 1e-3, "lr_critic": 1e-2, "minibatch_size": -1, "update_epochs": 4, "lr_schedule": "linear",
@@ -29,9 +31,15 @@ CONTENDERS = {  # the peer plays fewer episodes, for the time it takes; both are
     "loop": ("agent_loop.py", {"episodes": 3}),
 }
 SPEED = {"turns": 20, "epochs": 2}
+SERVER = {  # episodes of each game, which are cut off after so many steps
+    "games": {"BlackjackLLM-v1": 40, "FrozenLakeLLM-v1": 8, "TaxiLLM-v3": 2, "CartPoleLLM-v1": 4, "LunarLanderLLM-v2": 2,
+              "MiniGridEmptyLLM-v0": 2},
+    "max_steps": 40, "seed": 0,
+}  # fmt: skip
 QUICK = {
     "learning": {"episodes": 16, "update_interval": 8, "num_envs": 8, "every": 2},
     "speed": {"turns": 3, "episodes": 2, "updates": 1, "num_envs": 2},
+    "server": {"games": {"BlackjackLLM-v1": 2}},
 }
 
 
@@ -63,7 +71,13 @@ def _asked(script: str, own: dict[str, Any], settings: dict[str, Any]) -> dict[s
     return ask(sys.executable, script, "speed", settings | own)
 
 
-COMMANDS = {"learning": learning, "speed": speed}
+def server(options: argparse.Namespace) -> dict[str, Any]:
+    """All games, over HTTP."""
+    settings = SERVER | (QUICK["server"] if options.quick else {}) | {"python": str(python_of("server"))}
+    return ask(sys.executable, "agent_served.py", "serve", settings)
+
+
+COMMANDS = {"learning": learning, "speed": speed, "server": server}
 
 
 def run(name: str, options: argparse.Namespace) -> bool:

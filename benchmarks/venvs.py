@@ -17,7 +17,10 @@ PINS = {
     # TRL's newest, for its GRPO; and 1.11.0, the last that has a PPO (trl.experimental.ppo).
     "trl_grpo": [TORCH, "trl==1.16.0", "transformers==5.23.0", "accelerate==1.15.0", "numpy==2.4.6"],
     "trl_ppo": [TORCH, "trl==1.11.0", "transformers==5.23.0", "accelerate==1.15.0", "numpy==2.4.6"],
-}
+    # `transformers serve`, a server of the OpenAI protocol.
+    "server": [TORCH, "transformers[serving]==5.23.0", "openai==3.52.0", "fastapi==0.165.0", "uvicorn==0.54.0", "accelerate==1.15.0",
+               "numpy==2.4.6"],
+}  # fmt: skip
 
 
 def python_of(peer: str) -> Path:

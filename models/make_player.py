@@ -295,7 +295,9 @@ def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config).eval()
+        model = LlamaForCausalLM(config).eval()
+    model.generation_config.do_sample = True  # or a server ignores the temperature that it is sent
+    return model
 
 
 def make(seed: int, steps: int = STEPS, log: Callable[[str], None] = print

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.agents.server import Script, answer
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 TINY = {"seed": 0, "num_envs": 2, "rollout_steps": 8, "epochs": 1, "minibatch_size": 16, "gamma": 0.98, "lam": 0.8, "lr": 1e-3,
         "warm_up": 1, "iterations": 1}  # fmt: skip
@@ -328,6 +330,29 @@ def test_the_loop_of_one_takes_the_steps_and_the_log_probabilities_that_it_learn
     one = model(torch.tensor([[5, 6, 7, 8, 9]]))[0].log_softmax(-1).detach()
     assert log_probs.tolist() == pytest.approx([float(one[0, 2, 8]), float(one[0, 3, 9]), float(one[0, 0, 6])], abs=1e-4)
     assert len(values) == 3
+
+
+def test_answers_over_http_are_counted_by_how_often_it_had_to_be_asked(contender, monkeypatch, httpserver):
+    """Three questions: accepted at once, at the second attempt, not at all. Of the five answers two are an action."""
+    Script(httpserver, answer(0), "left", answer(0), "left", answer(9))
+    game = contender("agent_served").play(httpserver.url_for("/v1"), "FrozenLakeLLM-v1", episodes=1, max_steps=3, seed=0)
+    assert (game["at_once"], game["corrected"], game["fallbacks"]) == (1, 1, 1)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    tables = importlib.import_module("agent_tables")
+    assert "| **all** | 1 | 1 | 1 | 1 | 5 | 40.0% |" in tables.section("server", {"games": [game], "machine": MACHINE})
+    (target,) = tables.targets("server", {"games": [game, game | {"at_once": 45, "corrected": 0, "fallbacks": 0}]})
+    assert target.figure == 47 / 50 and target.met
+
+
+def test_a_server_that_does_not_start_says_why(contender, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho No module named fastapi\nexit 1\n")
+    python.chmod(0o755)
+    with (
+        pytest.raises(RuntimeError, match=r"serve models/player .* does not answer; it says:\nNo module named fastapi"),
+        contender("agent_served").served(str(python)),
+    ):
+        pass
 
 
 def test_the_targets_of_agents_take_the_worst_seed(monkeypatch):
