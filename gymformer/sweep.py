@@ -67,8 +67,8 @@ class Sweep:
             yield Trial(number, dict(zip(self.parameters, values, strict=True)))
 
     def arguments_of(self, trial: Trial) -> list[str]:
-        """As W&B's agent would write them: --name=value."""
-        return [*self.arguments, *(f"--{name}={_written(value)}" for name, value in trial.parameters.items())]
+        """As W&B's agent would write them: --name=value, and a truth value as the command line has it: --name or --no-name."""
+        return [*self.arguments, *(_argument(name, value) for name, value in trial.parameters.items())]
 
     def best(self, trials: Sequence[Trial]) -> list[Trial]:
         """The best first; those without a finite metric last."""
@@ -195,6 +195,13 @@ def _drawn(spec: Mapping[str, Any], rng: np.random.Generator) -> Any:
         drawn = round(drawn / step) * step
         return int(drawn) if isinstance(step, int) else drawn
     return drawn
+
+
+def _argument(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        group, dot, option = name.rpartition(".")
+        return f"--{group}{dot}{'' if value else 'no-'}{option}"
+    return f"--{name}={_written(value)}"
 
 
 def _written(value: Any) -> str:

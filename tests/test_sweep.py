@@ -43,8 +43,10 @@ def test_parameters_are_drawn_as_their_distributions_say(tmp_path):
     assert {p["b"] for p in drawn} == {2, 3, 4, 5} and {p["e"] for p in drawn} == {0, 25, 50, 75, 100}
     assert 60 < sum(p["a"] < 1e-3 for p in drawn) < 140, "uniform in the logarithm: half are in the lower decade"
     assert [t.parameters for t in sweep.trials(3, seed=0)] == drawn[:3] != [t.parameters for t in sweep.trials(3, seed=1)]
-    arguments = sweep.arguments_of(Trial(0, {"ppo.lr_actor": 0.00123, "seed": 3}))
-    assert arguments == ["CartPole-v1", "--ppo.lr_actor=0.00123", "--seed=3"]
+    arguments = sweep.arguments_of(
+        Trial(0, {"ppo.lr_actor": 0.00123, "seed": 3, "ppo.normalize-advantages": False, "greedy": True})
+    )
+    assert arguments == ["CartPole-v1", "--ppo.lr_actor=0.00123", "--seed=3", "--ppo.no-normalize-advantages", "--greedy"]
 
 
 def test_a_grid_is_gone_through_in_order_and_the_best_comes_first(tmp_path):

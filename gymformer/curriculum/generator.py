@@ -60,7 +60,7 @@ class CurriculumGenerator:
 
     Difficulty. Each attribute of each task has a level of its own, from 0 to 1, which follows success by the rule of `Pace`: up by
     0.1 after at least 10 episodes with a mean success of at least 0.8, down below 0.5. An attribute with the range (a, b) is asked
-    for as a + level · (b - a), rounded where a and b are whole numbers. Where a task has several, each episode asks for one of
+    for as a + level · (b - a), rounded where a and b are whole numbers more than 1 apart. Where a task has several, each episode asks for one of
     them, drawn, at its level, and counts for this one; of the others each is drawn evenly between easiest and its level (automatic
     domain randomization, arXiv:1910.07113, section 5). What counts are episodes at the level that is current when they end.
 
@@ -269,4 +269,5 @@ def _is_range(value: Any) -> bool:
 def _at(ends: Range, level: float) -> float:
     """What an attribute is at a level; a whole number between whole numbers."""
     value = ends[0] + level * (ends[1] - ends[0])
-    return round(value) if all(isinstance(end, int) for end in ends) else round(value, 6)
+    whole = all(isinstance(end, int) for end in ends) and abs(ends[1] - ends[0]) > 1
+    return round(value) if whole else round(value, 6)

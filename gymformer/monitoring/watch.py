@@ -28,7 +28,13 @@ def watch(runs: Sequence[str | Path], port: int = 0, threshold: float | None = N
                 return self.answer(404, "text/plain", "there is / and /data.json\n")
             try:
                 records = [RunRecord.read(folder) for folder in find_runs(runs)]
-            except (OSError, ValueError) as error:  # a folder that went, or a broken line: the page says so and goes on asking
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+            ) as error:  # a folder that went, or a broken line: the page says so and goes on asking
                 return self.answer(503, "text/plain", f"{error}\n")
             if self.path == "/":
                 return self.answer(200, "text/html", page(records, threshold=threshold, live=True))

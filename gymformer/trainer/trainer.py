@@ -402,7 +402,8 @@ def _matched_actor(actor: nn.Module, envs: Envs | TokenEnvs) -> ActorNetwork:
 
 def _declared(envs: Envs | TokenEnvs, reference: nn.Module | Literal["initial"] | None, kl_coef: float | AdaptiveCoefficient | None,
               policy: ActorNetwork) -> tuple[nn.Module | Literal["initial"] | None, float | AdaptiveCoefficient | None]:  # fmt: skip
-    """Reference and coefficient: those given, else those that the environment declares, else none."""
+    """Reference and coefficient: those given, else those that the environment declares, else none. Raises ValueError for a coefficient
+    without a reference."""
     env = envs.envs[0].unwrapped if isinstance(envs, TokenEnvs) else None
     if isinstance(env, DeclaresReference):
         kl_coef = env.kl_coef if kl_coef is None else kl_coef
@@ -412,6 +413,9 @@ def _declared(envs: Envs | TokenEnvs, reference: nn.Module | Literal["initial"] 
             from gymformer.rl.transformers_nn import LMActorNetwork
 
             reference = LMActorNetwork(env.reference)
+    if reference is None and kl_coef not in (None, 0):
+        raise ValueError(f"kl_coef={kl_coef} weighs the divergence from a reference, and there is none; give reference=\"initial\" (the actor "
+                         "as it is now), or another actor")  # fmt: skip
     return reference, kl_coef
 
 

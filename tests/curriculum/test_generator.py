@@ -76,6 +76,12 @@ def test_each_attribute_has_a_level_of_its_own():
     assert all(0 <= one["slack"] <= 1 for one in asked) and min(one["slack"] for one in asked[-200:]) == 0.0
 
 
+def test_only_whole_numbers_more_than_one_apart_are_rounded():
+    generator = CurriculumGenerator(0.3, attributes={"difficulty": (0, 1)})
+    assert generator.options()["difficulty"] == 0.3
+    assert CurriculumGenerator(0.3, attributes={"length": (2, 5)}).options()["length"] == 3
+
+
 def test_tasks_are_selected_by_the_variance_of_their_success():
     """Of three tasks with success 1, 1/2 and 0, and 20 episodes each, p = 21/22, 1/2 and 1/22, so that p (1 - p) = 21/484,
     121/484 and 21/484."""

@@ -316,6 +316,11 @@ def test_a_reference_keeps_the_policy_close():
     assert dear.metrics[-1]["kl_to_reference"] < 0.5 * cheap.metrics[-1]["kl_to_reference"]
 
 
+def test_a_coefficient_without_a_reference_is_refused():
+    with pytest.raises(ValueError, match='weighs the divergence from a reference, and there is none; give reference="initial"'):
+        quick(kl_coef=0.1)
+
+
 def test_an_algorithm_is_a_name_a_class_or_an_instance():
     class Lazy(Algorithm):
         """Learns nothing."""
