@@ -10,6 +10,7 @@ from gymformer.monitoring.report import RunRecord, find_runs, page, page_data, s
 __all__ = ["watch"]
 
 HOST = "127.0.0.1"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a folder that is no run's can make of reading it
 
 
 def watch(runs: Sequence[str | Path], port: int = 0, threshold: float | None = None) -> ThreadingHTTPServer:
@@ -28,13 +29,7 @@ def watch(runs: Sequence[str | Path], port: int = 0, threshold: float | None = N
                 return self.answer(404, "text/plain", "there is / and /data.json\n")
             try:
                 records = [RunRecord.read(folder) for folder in find_runs(runs)]
-            except (
-                OSError,
-                ValueError,
-                KeyError,
-                TypeError,
-                AttributeError,
-            ) as error:  # a folder that went, or a broken line: the page says so and goes on asking
+            except UNREADABLE as error:  # a folder that went, or a broken line: the page says so and goes on asking
                 return self.answer(503, "text/plain", f"{error}\n")
             if self.path == "/":
                 return self.answer(200, "text/html", page(records, threshold=threshold, live=True))
