@@ -186,12 +186,19 @@ def learn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: int,
 
 
 def evaluate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str, episodes: int, *, sampled: bool
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    name: str,
+    episodes: int,
+    *,
+    sampled: bool,
+    longest: int | None = None,
 ) -> dict[str, float]:
-    """Means over episodes apart from the transcripts': what their last infos tell, their returns, turns, and tokens written."""
+    """Means over episodes apart from the transcripts': what their last infos tell, their returns, turns, and tokens written (cut after
+    `longest`)."""
     agent, task = language_agent(LMActorNetwork(model, tokenizer=tokenizer)), TASKS[name]
     played = play_tokens(agent, name, episodes=episodes, greedy=not sampled, seed=1, num_envs=min(64, episodes),
-                         env_kwargs=task.arguments | task.held_out)  # fmt: skip
+                         env_kwargs=task.arguments | task.held_out, max_timesteps=longest)  # fmt: skip
     found = {key: [float(segment.info[key]) for segment in played] for key in (*MEASURES, "turn") if key in played[0].info}
     found |= {
         "return": [float(segment.rewards.sum()) for segment in played],
@@ -254,8 +261,9 @@ def main() -> None:
     phases = [replace(phase, steps=options.steps) for phase in PHASES] if trial else PHASES
     model, tokenizer, records = make(options.seed, phases, 20 if trial else OF_EACH)
     episodes = 2 if trial else EVALUATED
-    scores = {name: {how: evaluate(model, tokenizer, name, episodes, sampled=how == "sampled") for how in ("likeliest", "sampled")}
-              for name in TASKS}  # fmt: skip
+    longest = 32 if trial else None  # who was taught nothing never ends
+    scores = {name: {how: evaluate(model, tokenizer, name, episodes, sampled=how == "sampled", longest=longest)
+                     for how in ("likeliest", "sampled")} for name in TASKS}  # fmt: skip
     model.save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
     rows = "\n".join(card_row(name, how, found) for name, both in scores.items() for how, found in both.items())
