@@ -7,7 +7,7 @@ from typing import Any
 import measure
 import numpy as np
 
-from gymformer import GRPOConfig, LMActorNetwork, train_agent
+from gymformer import LMActorNetwork, train_agent
 from gymformer.curriculum import CurriculumGenerator
 from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import TrainedAgent, language_agent
@@ -61,9 +61,8 @@ def learn(s: dict[str, Any]) -> dict[str, Any]:
     actor = LMActorNetwork(MODEL)
     curriculum = PLANS[s["plan"]](s)
     began = time.process_time()
-    result = train_agent(ENV, actor, env_kwargs={"max_generation": s["longest"]}, algorithm="grpo", config=GRPOConfig(**s["config"]),
-                         update_interval=s["update_interval"], total_timesteps=s["tokens"], curriculum=curriculum, seed=s["seed"],
-                         save_path=None, progress=False)  # fmt: skip
+    result = train_agent(ENV, actor, env_kwargs={"max_generation": s["longest"]}, update_interval=s["update_interval"],
+                         total_timesteps=s["tokens"], curriculum=curriculum, seed=s["seed"], save_path=None, progress=False)  # fmt: skip
     seconds = time.process_time() - began
     updates = [[m["timesteps"], m["return_mean"], m.get("curriculum/all")] for m in result.metrics]
     after = right(result.agent, s["difficulties"], s["problems"], s["longest"])
