@@ -300,7 +300,7 @@ def test_what_a_curriculum_is_worth_is_measured_and_told(contender, monkeypatch)
     curriculum = importlib.import_module("curriculum")
     tiny = curriculum.SETTINGS | {"tokens": 200, "update_interval": 8, "problems": 2, "longest": 24, "difficulties": [1.0]}
     run = contender("cur_learning").learn(tiny | {"plan": "curriculum", "seed": 0})
-    assert run["tokens"] >= 200 and run["updates"][-1][2] in (0.0, 0.1, 0.2)
+    assert run["tokens"] >= 200 and run["updates"][-1][2] in (0.3, 0.4, 0.5), "from 0.5 at most two steps down"
     others = [run | {"plan": plan, "after": {"1.0": right}} for plan, right in (("uniform", 0.25), ("hard", 0.125))]
     result = {"before": {"1.0": 0.0}, "runs": [run | {"after": {"1.0": 0.5}}, *others], "machine": MACHINE}
     (target,) = curriculum.targets(result)
