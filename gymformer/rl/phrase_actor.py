@@ -91,14 +91,14 @@ class PhraseActor(ActorNetwork):
         """The phrases of several tokens, each without its last one: what is read after a state to score them."""
         return [ids[:-1] for ids in self.ids if len(ids) > 1]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: Any, *args: Any, **kwargs: Any) -> None:
         """As of every module. Raises ValueError for weights that learned other phrases, another order of them, or another `per`."""
         for name, own in (("said", self.said), ("lengths", self.lengths)):
             saved = state_dict.get(prefix + name)
             if saved is not None and (saved.shape != own.shape or not torch.equal(saved.to(own), own)):
                 raise ValueError(f"the weights were learned with other phrases, in another order, or with another per than "
                                  f"{list(self.phrases)}, per={self.per!r}; build the PhraseActor as it was trained")  # fmt: skip
-        super()._load_from_state_dict(state_dict, prefix, *others)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, state: Tensor) -> Tensor:
         """Tokens (B, L), equally long -> scores of the phrases (B, A)."""
