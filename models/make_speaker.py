@@ -149,7 +149,7 @@ def make_model(seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel
 @torch.no_grad()
 def begin_by_copying(attention: nn.Module) -> None:
     """Queries look for what is like themselves, and what is attended to is passed on as it is: W_Q = W_K and W_O = W_V^T, orthogonal
-    matrices times sqrt(1/2) (as in arXiv:2305.09828). Without it, names were not copied after three times as many steps."""
+    matrices times sqrt(1/2) (as in arXiv:2305.09828). Without it, names were not copied after more than twice as many steps."""
     for first, second, turned in ((attention.q_proj, attention.k_proj, False), (attention.v_proj, attention.o_proj, True)):
         matrix = nn.init.orthogonal_(torch.empty_like(first.weight)) * math.sqrt(0.5)
         first.weight.copy_(matrix)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Pace", "success_of"]
+import numpy as np
+
+__all__ = ["Pace", "checked_difficulty", "success_of"]
 
 # Guessing solves up to a half of what has two answers. Of a guesser's blocks of 10, 5% then bring 8 successes and 38% fewer than
 # 5, so that its difficulty stays at 0 nearly always (`tests/curriculum/test_difficulty.py` has the figures).
@@ -45,3 +47,10 @@ def success_of(info: Mapping[str, Any]) -> float | None:
     if not 0 <= success <= 1:
         raise ValueError(f'info["success"] is {told!r}; it is a number from 0 (failed) to 1 (attained)')
     return success
+
+
+def checked_difficulty(given: Any) -> float:
+    """The same as a float. Raises ValueError for what is no number from 0 to 1."""
+    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 <= given <= 1:
+        raise ValueError(f"difficulty={given!r}; it is a number from 0 (easiest) to 1")
+    return float(given)

@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from gymformer.curriculum.difficulty import Pace
+from gymformer.curriculum.difficulty import Pace, checked_difficulty
 from gymformer.data.arithmetic import is_held_out
 from gymformer.data.scenarios import SCENARIO_TYPES, load_dialogue_scenarios
 from gymformer.env.dialogue_elements import ELEMENTS, GLAD, SORRY, Person, draw_person, shown
@@ -109,7 +107,7 @@ class DialogueEnv(TextEnv):
         self.feedback: HumanFeedback | None = None
         if use_human_feedback:
             self.feedback = feedback if isinstance(feedback, HumanFeedback) else HumanFeedback(feedback)
-        self.constant_difficulty = None if difficulty is None else _checked(difficulty)
+        self.constant_difficulty = None if difficulty is None else checked_difficulty(difficulty)
         self.voice, self.split, self.pace = partner, split, Pace()
         self.task, self.difficulty, self.required = "", 0.0, tuple[str, ...]()
         self.reward_terms: dict[str, float] = {}
@@ -124,7 +122,7 @@ class DialogueEnv(TextEnv):
     def opening(self, options: dict[str, Any]) -> str:
         given = options.get("difficulty", self.constant_difficulty)
         self._at_own_pace = given is None
-        self.difficulty = self.pace.difficulty if given is None else _checked(given)
+        self.difficulty = self.pace.difficulty if given is None else checked_difficulty(given)
         choices = self._choices(options.get("scenario"))
         wanted = _elements(options["elements"]) if "elements" in options else None
         self._draw(choices, wanted)
@@ -252,9 +250,3 @@ def _elements(given: Any) -> tuple[str, ...]:
     if isinstance(given, str) or not set(given) <= set(ELEMENTS):
         raise ValueError(f'options["elements"] is {given!r}; give a list of some of {", ".join(ELEMENTS)}')
     return tuple(given)
-
-
-def _checked(difficulty: Any) -> float:
-    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float | np.number) or not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty={difficulty!r}; it is a number from 0 (easiest) to 1")
-    return float(difficulty)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gymformer.curriculum.difficulty import Pace
+from gymformer.curriculum.difficulty import Pace, checked_difficulty
 from gymformer.data.puzzle_templates import PuzzleTemplates, load_puzzle_templates, templates_puzzle
 from gymformer.data.puzzles import DrawPuzzle, Puzzle, Reading, draw_of_split, read, read_puzzle, solution
 from gymformer.env.text_env import TextEnv
@@ -80,13 +80,13 @@ class LogicPuzzleEnv(TextEnv):
         self.use_curriculum = use_curriculum
         self.split: Literal["train", "test"] = split
         usual = 0.0 if use_curriculum else USUAL
-        self.pace = Pace(usual if difficulty is None else _checked(difficulty))
+        self.pace = Pace(usual if difficulty is None else checked_difficulty(difficulty))
         self._facts: dict[str, Any] = {}
         self._counts = False  # this episode, for the curriculum
         self._question: Reading
 
     def opening(self, options: dict[str, Any]) -> str:
-        family, difficulty = options.get("family"), _checked(options.get("difficulty", self.pace.difficulty))
+        family, difficulty = options.get("family"), checked_difficulty(options.get("difficulty", self.pace.difficulty))
         self._counts = self.use_curriculum and not {"difficulty", "puzzle"} & options.keys()
         match options.get("puzzle"):
             case None:
@@ -150,12 +150,6 @@ def logic_puzzle_guesser(rng: np.random.Generator) -> Callable[[str], str]:
         return f"SOLVE {answers[int(rng.integers(len(answers)))]}"
 
     return guess
-
-
-def _checked(difficulty: Any) -> float:
-    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float | np.number) or not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty={difficulty!r}; it is a number from 0 (easiest) to 1")
-    return float(difficulty)
 
 
 def _family(name: str, templates: PuzzleTemplates) -> DrawPuzzle:

@@ -7,9 +7,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gymformer.curriculum.difficulty import Pace
+from gymformer.curriculum.difficulty import Pace, checked_difficulty
 from gymformer.data.world.news import CATEGORIES, Fact, ask, deny, draw_fact, small_talk, state
 from gymformer.env.memory_buffer_players import expert as memory_buffer_expert
 from gymformer.env.memory_buffer_players import random_player as memory_buffer_guesser
@@ -111,7 +109,7 @@ class MemoryBufferEnv(TextEnv):
         super().__init__(max_turns=max_steps, render_mode=render_mode)
         if difficulty is None and not use_curriculum:
             difficulty = CONSTANT_DIFFICULTY
-        self.constant_difficulty = None if difficulty is None else _checked(difficulty)
+        self.constant_difficulty = None if difficulty is None else checked_difficulty(difficulty)
         self.pace = Pace()
         self.memory = MemoryStore(memory_size, memory_path)
         self._told = deque((Fact(*json.loads(line)) for line in self.memory.journal()), maxlen=memory_size)
@@ -134,7 +132,7 @@ class MemoryBufferEnv(TextEnv):
     def opening(self, options: dict[str, Any]) -> str:
         given = options.get("difficulty", self.constant_difficulty)
         self._at_own_pace = given is None
-        self.difficulty = self.pace.difficulty if given is None else _checked(given)
+        self.difficulty = self.pace.difficulty if given is None else checked_difficulty(given)
         self.day = self._told[-1].day + 1 if self._told else 1
         turns = min(self.max_turns, LONGEST_DAY)
         most = max(1, int(SHARE_OF_QUESTIONS * turns))
@@ -254,12 +252,6 @@ class MemoryBufferEnv(TextEnv):
             reworded = self.np_random.random() < self.difficulty
             questions.append((fact, ask(self.np_random, fact, reworded=reworded, dated=latest[fact.key] is not fact)))
         return questions
-
-
-def _checked(difficulty: Any) -> float:
-    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float | np.number) or not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty={difficulty!r}; it is a number from 0 (easiest) to 1")
-    return float(difficulty)
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:

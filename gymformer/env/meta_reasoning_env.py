@@ -4,9 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from gymformer.curriculum.difficulty import Pace
+from gymformer.curriculum.difficulty import Pace, checked_difficulty
 from gymformer.data.arithmetic import HELD_OUT_SHARE, Problem
 from gymformer.data.meta_problems import BIASES, FAMILIES, NO_BIAS, VERDICTS, Equation, Reading, read_problem
 from gymformer.data.problems import ProblemPool, Split
@@ -121,7 +119,7 @@ class MetaReasoningEnv(TextEnv):
         self.pools = {name: ProblemPool(FAMILIES.get(name, name), split, test_split) for name in families}
         self.use_curriculum = use_curriculum
         usual = 0.0 if use_curriculum else USUAL
-        self.pace = Pace(usual if difficulty is None else _checked(difficulty))
+        self.pace = Pace(usual if difficulty is None else checked_difficulty(difficulty))
         self._feedback: HumanFeedback | None = None
         if use_human_feedback:
             self._feedback = feedback if isinstance(feedback, HumanFeedback) else HumanFeedback(feedback)
@@ -135,7 +133,7 @@ class MetaReasoningEnv(TextEnv):
         self._claim_open = self._bias_open = False
 
     def opening(self, options: dict[str, Any]) -> str:
-        difficulty = _checked(options.get("difficulty", self.pace.difficulty))
+        difficulty = checked_difficulty(options.get("difficulty", self.pace.difficulty))
         self._counts = self.use_curriculum and not {"difficulty", "problem"} & options.keys()
         family, self._problem = self._asked(options, difficulty)
         question = self._problem.question
@@ -254,9 +252,3 @@ def _graded(correct: bool, confidence: float) -> dict[str, Any]:
 
 def _worth(right: bool, asked: bool) -> float:
     return -VERDICT if not right else VERDICT if asked else 0.0
-
-
-def _checked(difficulty: Any) -> float:
-    if isinstance(difficulty, bool) or not isinstance(difficulty, int | float | np.number) or not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty={difficulty!r}; it is a number from 0 (easiest) to 1")
-    return float(difficulty)
