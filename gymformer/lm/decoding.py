@@ -1,14 +1,25 @@
 """KV-cached reading of sequences that grow at different speeds: every token passes through the model once."""
 
+import math
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function
 from transformers import Cache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from gymformer.lm.recording import CannotRecordError, Recording
 
 __all__ = ["KVReader", "can_cache"]
 
 ROOM = 64  # cache columns that are allocated at least when it must grow
+STEP = "gymformer_step"  # what transformers calls `RaggedCache.attention` while a step is recorded
+
+# Of models whose steps were recorded: whether a played step says what the model itself says. Looked at once for each.
+PLAYABLE: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def can_cache(model: Any) -> bool:
@@ -39,12 +50,18 @@ class RaggedCache(Cache):
         self.values: list[Tensor | None] = [None] * layers
         self.start = 0  # first column that is written, where all rows are equally long
         self.stop = 0  # columns that are looked at: 0 to stop - 1
-        self.columns: Tensor | None = None  # (B, Q) where each row is written, if they are not equally long
+        # Where rows are not equally long, all that is written: rows (B, 1), heads, columns (B, Q).
+        self.places: tuple[Tensor, slice, Tensor] | None = None
+        self.mask: Tensor | None = None  # (B, 1, 1, stop) what a recorded step may look at; None: all
+        self.recording = False
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Stores (B, heads, Q, head width) where `columns`, or `start`, says; all columns that are looked at come back."""
+        """Stores (B, heads, Q, head width) where `places`, or `start`, says; all columns that are looked at come back. While a step
+        is recorded nothing is stored, and what is new comes back, for that is of one shape in every step: `attend` stores it."""
+        if self.recording:
+            return key_states, value_states
         return self._store(self.keys, layer_idx, key_states), self._store(self.values, layer_idx, value_states)
 
     def _store(self, stored: list[Tensor | None], layer: int, states: Tensor) -> Tensor:
@@ -55,11 +72,29 @@ class RaggedCache(Cache):
             if held is not None:
                 room[:, :, : held.shape[2]] = held
             stored[layer] = held = room
-        if self.columns is None:
+        if self.places is None:
             held.narrow(2, self.start, states.shape[2]).copy_(states)
         else:
-            held[torch.arange(len(held), device=held.device)[:, None], :, self.columns] = states.transpose(1, 2)
+            held[self.places] = states.transpose(1, 2)
         return held.narrow(2, 0, self.stop)
+
+    def attention(self, module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+                  scaling: float | None = None, position_bias: Tensor | None = None, **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
+        """An attention function as transformers calls it, which is recorded as one call of `attend`."""
+        if position_bias is not None:
+            raise CannotRecordError("it adds a bias to its attention")
+        return handle_torch_function(self.attend, (query,), module.layer_idx, query, key, value, scaling), None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(B, heads, 1, head width) of one new token a row, whose key and value are stored -> (B, 1, heads, head width). Heads that
+        share a key stand beside each other, as if they were several queries of it."""
+        keys, values = self._store(self.keys, layer, key), self._store(self.values, layer, value)
+        if self.mask is not None and self.mask.dtype == torch.bool:  # to be added to the scores: made once for all layers
+            self.mask = torch.zeros(self.mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~self.mask, -math.inf)
+        rows, heads, _, width = query.shape
+        shared = query.reshape(rows, keys.shape[1], heads // keys.shape[1], width)
+        out = nn.functional.scaled_dot_product_attention(shared, keys, values, attn_mask=self.mask, scale=scaling)
+        return out.reshape(rows, 1, heads, values.shape[3])
 
     def select(self, rows: Tensor) -> None:
         for stored in (self.keys, self.values):
@@ -86,6 +121,9 @@ class KVReader:
         # with; transformers' own keep nothing, of others nobody knows.
         is_known = type(trunk).__module__.startswith("transformers.models.")
         self.untracked = torch.inference_mode if is_known else torch.no_grad
+        self.records = is_known and not eager
+        self.play: Callable[..., Tensor] | None = None  # a recorded step of `play_rows` rows
+        self.play_rows = 0
 
     @torch.no_grad()
     def read(self, blocks: list[list[int]]) -> Tensor:
@@ -101,11 +139,11 @@ class KVReader:
         cache, mask = self.cache, None
         cache.start, cache.stop = most, most + width
         if equal:
-            cache.columns = None
+            cache.places = None
             positions = torch.arange(most, most + width, device=self.device)[None]  # (1, Q)
         else:
             positions = torch.tensor(self.lengths, device=self.device)[:, None] + torch.arange(width, device=self.device)
-            cache.columns = positions  # (B, Q)
+            cache.places = torch.arange(len(blocks), device=self.device)[:, None], slice(None), positions
         if most > 0 and not (equal and width == 1):  # else a causal network's own mask, or none, is right
             columns = torch.arange(cache.stop, device=self.device)
             mask = (columns <= positions[..., None])[:, None].expand(len(blocks), -1, -1, -1)  # (B, 1, Q, columns)
@@ -116,14 +154,53 @@ class KVReader:
         if self.context is not None and cache.stop > self.context:  # only padding reaches beyond, and it is never looked at
             positions = positions.clamp(max=self.context - 1)
         with self.untracked():
-            hidden = self.trunk(
-                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
-            ).last_hidden_state  # (B, Q, D)
+            hidden = (self._step if width == 1 and most > 0 else self._whole)(ids, positions, mask)  # (B, Q, D)
         self.lengths = [length + size for length, size in zip(self.lengths, sizes, strict=True)]
         if width == 1:
             return hidden[:, 0]
         last = torch.tensor([max(size - 1, 0) for size in sizes], device=self.device)
         return hidden[torch.arange(len(blocks), device=self.device), last]
+
+    def _whole(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """What the model itself says of (B, Q) tokens."""
+        return self.trunk(
+            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=self.cache, use_cache=True
+        ).last_hidden_state
+
+    def _step(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """The same of one token for each row. Half of a small model's time for it goes into transformers' Python, so the first step
+        of so many rows is recorded, and the others are played."""
+        if not (self.records and PLAYABLE.get(self.trunk, True)):
+            return self._whole(ids, positions, mask)
+        self.cache.mask, of_each = mask, positions.expand(len(ids), 1)
+        if self.play is None or self.play_rows != len(ids):
+            try:
+                return self._recorded(ids, of_each)
+            except Exception:  # what is wrong with the model itself is wrong in its own step too, which says so
+                PLAYABLE[self.trunk] = False
+                return self._whole(ids, positions, mask)
+        played = self.play(ids, of_each)
+        if self.trunk in PLAYABLE:
+            return played
+        hidden = self._whole(ids, positions, mask)
+        PLAYABLE[self.trunk] = bool((played - hidden).abs().max() <= 1e-3 * hidden.abs().max())
+        return played if PLAYABLE[self.trunk] else hidden  # so that a run that is resumed here says what one that goes on says
+
+    def _recorded(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """What the model says, and how it came to it in `self.play`."""
+        if any(module._forward_hooks or module._forward_pre_hooks for module in self.trunk.modules()):
+            raise CannotRecordError("it has hooks, which somebody wants to be called")
+        config: Any = self.trunk.config
+        usual = config._attn_implementation
+        ALL_ATTENTION_FUNCTIONS[STEP], config._attn_implementation, self.cache.recording = self.cache.attention, STEP, True
+        try:
+            with Recording(ids, positions) as recording:
+                hidden = self._whole(ids, positions, None)
+        finally:
+            config._attn_implementation, self.cache.recording = usual, False
+            del ALL_ATTENTION_FUNCTIONS[STEP]
+        self.play, self.play_rows = recording.finished(hidden), len(ids)
+        return hidden
 
     def rewind(self, row: int, length: int) -> None:
         """Row `row` is as it was after its first `length` tokens."""
