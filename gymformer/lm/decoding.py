@@ -18,7 +18,7 @@ __all__ = ["KVReader", "can_cache"]
 ROOM = 64  # cache columns that are allocated at least when it must grow
 STEP = "gymformer_step"  # what transformers calls `RaggedCache.attention` while a step is recorded
 
-# Of models whose steps were recorded: whether a played step says what the model itself says. Looked at once for each.
+# Of models whose steps were recorded: whether that and a played step say what the model itself says.
 PLAYABLE: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -168,23 +168,26 @@ class KVReader:
         ).last_hidden_state
 
     def _step(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """The same of one token for each row. Half of a small model's time for it goes into transformers' Python, so the first step
-        of so many rows is recorded, and the others are played."""
+        """The same of one token for each row. A third of a small model's time for it goes into transformers' Python, so the first step of
+        so many rows is recorded, and the others are played. The first of both are compared with what the model itself says."""
         if not (self.records and PLAYABLE.get(self.trunk, True)):
             return self._whole(ids, positions, mask)
         self.cache.mask, of_each = mask, positions.expand(len(ids), 1)
-        if self.play is None or self.play_rows != len(ids):
-            try:
-                return self._recorded(ids, of_each)
-            except Exception:  # what is wrong with the model itself is wrong in its own step too, which says so
-                PLAYABLE[self.trunk] = False
-                return self._whole(ids, positions, mask)
-        played = self.play(ids, of_each)
+        is_new = self.play is None or self.play_rows != len(ids)
+        try:
+            hidden = self._recorded(ids, of_each) if self.play is None or is_new else self.play(ids, of_each)
+        except Exception:  # what is wrong with the model itself is wrong in its own step too, which says so
+            PLAYABLE[self.trunk] = False
+            return self._whole(ids, positions, mask)
         if self.trunk in PLAYABLE:
-            return played
-        hidden = self._whole(ids, positions, mask)
-        PLAYABLE[self.trunk] = bool((played - hidden).abs().max() <= 1e-3 * hidden.abs().max())
-        return played if PLAYABLE[self.trunk] else hidden  # so that a run that is resumed here says what one that goes on says
+            return hidden
+        own = self._whole(ids, positions, mask)
+        if not (hidden - own).abs().max() <= 1e-3 * own.abs().max():
+            PLAYABLE[self.trunk] = False
+            return own
+        if not is_new:
+            PLAYABLE[self.trunk] = True
+        return hidden  # which may differ in its last bits, so that a run resumed here is one that was never interrupted
 
     def _recorded(self, ids: Tensor, positions: Tensor) -> Tensor:
         """What the model says, and how it came to it in `self.play`."""

@@ -185,6 +185,18 @@ def test_a_model_that_cannot_be_played_is_read_by_itself(norm):
     assert all(torch.equal(a, b) for a, b in zip(said[0], said[-1], strict=True))
 
 
+def test_a_model_that_changes_what_the_cache_gives_it_is_read_by_itself_from_the_first_step_on():
+    """DiffLlama doubles its values' heads after the cache has taken them, so a recorded step would hold others."""
+    from transformers import DiffLlamaConfig, DiffLlamaModel
+
+    torch.manual_seed(0)
+    trunk = DiffLlamaModel(DiffLlamaConfig(vocab_size=TOKENS, hidden_size=16, intermediate_size=16, num_hidden_layers=2,
+                                           num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64)).eval()  # fmt: skip
+    first, _ = read_on(trunk)
+    assert PLAYABLE[trunk] is False
+    assert all(torch.equal(a, b) for a, b in zip(first, read_on(trunk)[0], strict=True))
+
+
 def test_what_goes_wrong_in_a_model_is_told_as_it_is():
     trunk = lm_actor("llama")._trunk.layers
     reader = KVReader(trunk, 3)
