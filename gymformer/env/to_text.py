@@ -20,6 +20,7 @@ LONGEST_TURN = 2000  # characters
 MOST_NUMBERS = 64  # of an array that is written out
 WORD = re.compile(r"[\w-]+")
 NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+DECIMAL = re.compile(r"\d*\.\d+")  # names no action: 0.7 is neither 0 nor 7
 NAMED = re.compile(r"\b(?:action|answer)\b\W*", re.IGNORECASE)
 # MiniGrid's coding of a cell: minigrid.core.constants.IDX_TO_OBJECT, IDX_TO_COLOR, STATE_TO_IDX
 OBJECTS = ("unseen", "empty", "wall", "floor", "door", "key", "ball", "box", "goal", "lava", "agent")
@@ -229,7 +230,7 @@ def read_action(space: spaces.Space, text: str, names: Sequence[str] | None = No
 def _choices_in(space: spaces.Discrete, text: str, names: Sequence[str] | None) -> set[int]:
     """All actions that are named, by whole words."""
     start = int(space.start)
-    words = WORD.findall(text.casefold())
+    words = WORD.findall(DECIMAL.sub(" ", text.casefold()))
     found = {int(word) for word in words if word.isascii() and word.lstrip("-").isdigit() and len(word) < 10}
     found = {number for number in found if start <= number < start + int(space.n)}
     for number, name in enumerate(names or (), start):

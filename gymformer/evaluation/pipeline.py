@@ -23,7 +23,7 @@ from gymformer.device import threads_for
 from gymformer.env.making import for_language_model
 from gymformer.env.token_env import is_token_env
 from gymformer.evaluation.evaluate import FALLBACK_TIMESTEPS, require_same_spaces
-from gymformer.evaluation.players import baseline, player_in, resolved
+from gymformer.evaluation.players import baseline, identity, player_in, resolved
 from gymformer.evaluation.results import Comparison, EpisodeRecord, EvaluationResults, Prices, save_chart
 from gymformer.files import safe_name, write_json
 from gymformer.monitoring.log import read_metrics
@@ -145,7 +145,7 @@ class EvaluationPipeline:
         settings = json.loads(json.dumps({
             "env": name_of(self.env), "players": list(players), "num_episodes": num_episodes, "samples": samples, "seed": seed,
             "env_kwargs": self.env_kwargs, "options": plan.options, "max_timesteps": self.max_timesteps, "greedy": self.greedy,
-            "prices": self.prices}, default=lambda value: type(value).__name__))  # fmt: skip
+            "prices": self.prices, "identities": {name: identity(player) for name, player in players.items()}}, default=lambda value: type(value).__name__))  # fmt: skip
         journal = _journal(self.log_dir, f"{safe_name(name_of(self.env))}-{safe_name(stem)}", settings, resume)
         try:
             records = [EpisodeRecord(**record) for record in journal.records[1:]]
@@ -392,13 +392,17 @@ def _journal(folder: Path, stem: str, settings: dict[str, Any], resume: bool) ->
     """A new one, under a number that is free; or the newest that was left with these settings."""
     folder.mkdir(parents=True, exist_ok=True)
     if resume:
+        others = ""
         for path in sorted(folder.glob(f"{stem}-*.jsonl"), reverse=True):
             journal = Journal(path)
             if journal.records and journal.records[0] == settings:
                 return journal
             journal.close()
+            if journal.records and not others:
+                differ = [key for key, value in settings.items() if journal.records[0].get(key) != value]
+                others = f" ({path.name} differs in {', '.join(differ)})"
         raise FileNotFoundError(
-            f"no evaluation with these settings was interrupted in {folder}; leave out resume, and it begins"
+            f"no evaluation with these settings was interrupted in {folder}{others}; leave out resume, and it begins"
         )
     for number in count(1):
         path = folder / f"{stem}-{number:03d}.jsonl"

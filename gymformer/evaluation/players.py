@@ -19,9 +19,10 @@ from gymformer.env.text_env import is_text_env, writes_lines
 from gymformer.env.to_text import ToText
 from gymformer.env.token_env import TokenEnv, is_token_env
 from gymformer.rl.agent import TrainedAgent, language_agent, load_agent
+from gymformer.rl.kl import fingerprint
 from gymformer.rl.networks import ActorNetwork
 
-__all__ = ["Move", "Player", "baseline", "legal_actions", "player_in", "resolved", "scripted"]
+__all__ = ["Move", "Player", "baseline", "identity", "legal_actions", "player_in", "resolved", "scripted"]
 
 GO_ON = "Go on."  # to a model whose message is not finished
 
@@ -83,6 +84,16 @@ def resolved(given: Any) -> tuple[str, Any]:
             return "function" if name == "<lambda>" else name, given
     raise TypeError(f"a {type(given).__name__} cannot play; give a trained agent (result.agent), its folder, a language model's actor, a "
                     'Backend of gymformer.agents, a function from an observation to an action, "expert" or "random"')  # fmt: skip
+
+
+def identity(given: Any) -> str | None:
+    """What tells a player from another of its name: an agent's weights, the model behind a server; None where nothing does."""
+    match given:
+        case TrainedAgent():
+            return fingerprint(given.actor)
+        case Backend():
+            return given.settings.model
+    return None
 
 
 def player_in(env: gym.Env, given: Any, greedy: bool = False) -> Player:

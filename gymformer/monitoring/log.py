@@ -41,7 +41,8 @@ class MetricsLog:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a log file, or of a run's folder; a last line that a killed process left unfinished is left out."""
+    """The records of a log file, or of a run's folder; a last line that a killed process left unfinished is left out. What others have
+    written as NaN or Infinity is None."""
     path = Path(path)
     file = path / "metrics.jsonl" if path.is_dir() else path
     if not file.is_file():
@@ -50,7 +51,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
+            records.append(_record(line))
         except ValueError as error:
             if number == len(lines):
                 break
@@ -58,6 +59,13 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
                 f"{file}, line {number}: not a JSON record ({error}); restore the file or delete the line"
             ) from error
     return records
+
+
+def _record(line: str) -> dict[str, Any]:
+    record = json.loads(line, parse_constant=lambda _: None)
+    if not isinstance(record, dict):
+        raise ValueError(f"it is a {type(record).__name__}, not an object of names and values")
+    return record
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,7 @@ SAMPLED = 6  # updates of a run whose episodes are shown
 EXCERPT = 120  # characters of an episode that stand in its line
 COUNTED = ("task/", "safety/")  # columns that count: neighbouring updates are summed, not averaged
 PLACES = ("update", "timesteps", "episodes", "step", "epoch")  # columns that say how far the run is
+CURVE = ("update", "episodes", "return_mean")  # columns that a record needs to be a point of a learning curve
 OWN = {"seed", "launch", "device", "threads", "versions"}  # of a config, what may differ between runs that are repeated
 SAMPLES = ("The best and the worst paid episode of an update, token by token, the newest first. Choose what colours the tokens; point at "
            "one for its numbers.")  # fmt: skip
@@ -44,8 +45,17 @@ class RunRecord:
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
         """Raises FileNotFoundError or ValueError where the folder is not that of a run."""
-        config = folder / "config.json"
-        return cls(folder, read_json(config) if config.is_file() else {}, read_metrics(folder), read_samples(folder))
+        config, metrics = folder / "config.json", read_metrics(folder)
+        told = read_json(config) if config.is_file() else {}
+        if not isinstance(told, dict):
+            raise ValueError(f"{config} holds a {type(told).__name__}, not the settings of a run; restore or delete it")
+        for number, record in enumerate(metrics, start=1):
+            needed = () if record.get("return_mean") is None else CURVE
+            for name in (*needed, "seconds"):
+                if not _is_number(record.get(name)) and (name in needed or record.get(name) is not None):
+                    raise ValueError(f"{folder / 'metrics.jsonl'}, record {number}: {name!r} is {record.get(name)!r}, but a learning curve needs "
+                                     "a number; restore the file, or leave this folder out")  # fmt: skip
+        return cls(folder, told, metrics, read_samples(folder))
 
     @property
     def name(self) -> str:

@@ -42,6 +42,14 @@ def test_choices_are_read_by_name_or_number(text, action):
 
 def test_choices_that_begin_elsewhere_and_names_of_several_words():
     assert read_action(spaces.Discrete(2, start=5), "6") == 6 and read_action(spaces.Discrete(2, start=5), "1") is None
+    for said, meant in (
+        ("0.7", None),
+        ("the chance is .5, so 1.", 1),
+        ("Action: 0.7", None),
+        ("1.0 or 0", 0),
+        ("I take 1...", 1),
+    ):
+        assert read_action(spaces.Discrete(2), said) == meant, said
     assert read_action(spaces.Discrete(3), "I push left now", ["push left", "do nothing", "push right"]) == 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from werkzeug import Response
 
 from gymformer import LMActorNetwork, PPOConfig, train_agent
@@ -313,6 +314,19 @@ def test_a_language_model_goes_on_where_its_last_episodes_side_by_side_ended(tmp
         pipeline.evaluate(4)
     assert "2 of 4 episodes are kept" in error.value.__notes__[0]
     assert without_seconds(pipeline.evaluate(4, resume=True)) == without_seconds(pipeline.evaluate(4))
+
+
+def test_episodes_of_one_agent_are_not_put_together_with_those_of_another(tmp_path, monkeypatch):
+    """A folder's agent that was trained on between the interruption and the resuming is another player of the same name."""
+    monkeypatch.setattr(pipeline_module, "AT_ONCE", 2)
+    BreaksOnce.asked = 0
+    actor = LMActorNetwork("models/reasoner")
+    with pytest.raises(OSError, match="the disk is full"):
+        EvaluationPipeline(BreaksOnce, tmp_path, agent=actor).evaluate(4)
+    with torch.no_grad():
+        actor.lm.transformer.ln_f.bias += 0.1
+    with pytest.raises(FileNotFoundError, match=r"-001.jsonl differs in identities\)"):
+        EvaluationPipeline(BreaksOnce, tmp_path, agent=actor).evaluate(4, resume=True)
 
 
 def test_a_player_that_fails_at_once_leaves_nothing_behind(tmp_path):

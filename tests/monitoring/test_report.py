@@ -217,6 +217,36 @@ def test_a_run_that_has_only_begun_and_one_of_a_reward_model_are_shown_too(tmp_p
     assert (reward["name"], reward["columns"]["step"], reward["columns"]["accuracy"]) == ("reward", [5], [0.7])
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        (
+            "metrics.jsonl",
+            '{"update": 1, "return_mean": 2.0}\n',
+            "record 1: 'episodes' is None, but a learning curve needs a number",
+        ),
+        (
+            "metrics.jsonl",
+            '{"step": 3}\n{"update": 1, "episodes": 4, "return_mean": "high"}\n',
+            "record 2: 'return_mean' is 'high'",
+        ),
+        ("metrics.jsonl", '{"seconds": "2 s"}\n', "record 1: 'seconds' is '2 s'"),
+        ("config.json", "[]", "config.json holds a list, not the settings of a run"),
+    ],
+)
+def test_files_that_others_have_written_are_told_by_name(tmp_path, file, text, said):
+    folder = write_run(tmp_path / "run", seed=0)
+    (folder / file).write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        save_report([folder], tmp_path / "report.html")
+
+
+def test_the_log_of_another_program_is_shown_as_far_as_it_goes(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n{"step": 2, "loss": 0.5}\n')
+    (run,) = page_data([RunRecord.read(tmp_path)])["runs"]
+    assert run["columns"]["loss"] == [None, 0.5] and run["curve"] is None
+
+
 def test_the_page_holds_no_address_and_what_was_written_stays_text(tmp_path):
     text = page([RunRecord.read(write_run(tmp_path / "run", 0, text=HOSTILE))], title=HOSTILE)
     assert re.findall(r"<script[^>]*>", text) == ['<script type="application/json" id="data">', "<script>", "<script>"]
