@@ -145,7 +145,8 @@ class EvaluationPipeline:
         settings = json.loads(json.dumps({
             "env": name_of(self.env), "players": list(players), "num_episodes": num_episodes, "samples": samples, "seed": seed,
             "env_kwargs": self.env_kwargs, "options": plan.options, "max_timesteps": self.max_timesteps, "greedy": self.greedy,
-            "prices": self.prices, "identities": {name: identity(player) for name, player in players.items()}}, default=lambda value: type(value).__name__))  # fmt: skip
+            "prices": self.prices, "identities": {name: identity(player) for name, player in players.items()},
+        }, default=lambda value: type(value).__name__))  # fmt: skip
         journal = _journal(self.log_dir, f"{safe_name(name_of(self.env))}-{safe_name(stem)}", settings, resume)
         try:
             records = [EpisodeRecord(**record) for record in journal.records[1:]]

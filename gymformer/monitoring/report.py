@@ -51,10 +51,10 @@ class RunRecord:
             raise ValueError(f"{config} holds a {type(told).__name__}, not the settings of a run; restore or delete it")
         for number, record in enumerate(metrics, start=1):
             needed = () if record.get("return_mean") is None else CURVE
-            for name in (*needed, "seconds"):
-                if not _is_number(record.get(name)) and (name in needed or record.get(name) is not None):
-                    raise ValueError(f"{folder / 'metrics.jsonl'}, record {number}: {name!r} is {record.get(name)!r}, but a learning curve needs "
-                                     "a number; restore the file, or leave this folder out")  # fmt: skip
+            for name in (*needed, *(["seconds"] if record.get("seconds") is not None else [])):
+                if not _is_number(record.get(name)):
+                    raise ValueError(f"{folder / 'metrics.jsonl'}, record {number}: {name!r} is {record.get(name)!r}, but a learning "
+                                     "curve needs a number; restore the file, or leave this folder out")  # fmt: skip
         return cls(folder, told, metrics, read_samples(folder))
 
     @property

@@ -42,7 +42,7 @@ def test_a_line_that_a_killed_process_left_unfinished_is_left_out_and_a_broken_o
     with pytest.raises(ValueError, match="line 2: not a JSON record"):
         read_metrics(file)
     file.write_text('[1, 2]\n{"update": 2}\n')
-    with pytest.raises(ValueError, match="line 1: not a JSON record .it is a list"):
+    with pytest.raises(ValueError, match=r"line 1: not a JSON record \(it is a list"):
         read_metrics(file)
     file.write_text('{"update": 1, "return_mean": NaN, "loss": -Infinity}\n')  # as others write it
     assert read_metrics(file) == [{"update": 1, "return_mean": None, "loss": None}]
