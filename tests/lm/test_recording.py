@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gymformer import LMActorNetwork, train_agent
 from gymformer.lm import decoding
 from gymformer.lm.decoding import PLAYABLE, KVReader
 from gymformer.lm.recording import CannotRecordError, Recording
@@ -227,3 +228,23 @@ def test_a_session_is_let_go_with_its_last_reference():
         assert cache() is None
     finally:
         gc.enable()
+
+
+def test_a_run_is_the_same_with_and_without_recorded_steps(monkeypatch):
+    """Bit for bit, where each head has keys of its own: what is played are the same kernels on the same numbers."""
+    outcomes = []
+    for records in (True, False):
+        monkeypatch.setattr(decoding, "PLAYABLE", weakref.WeakKeyDictionary() if records else Never())
+        actor = LMActorNetwork("models/reasoner")
+        result = train_agent("CoTEnv-v0", actor, max_episodes=48, num_envs=24, update_interval=24, seed=0, save_path=None)
+        outcomes.append((list(result), [p.detach().clone() for p in actor.parameters()]))
+        assert records == (True in dict(decoding.PLAYABLE).values())
+    (with_returns, with_weights), (returns, weights) = outcomes
+    assert with_returns == returns and all(torch.equal(a, b) for a, b in zip(with_weights, weights, strict=True))
+
+
+class Never(dict):
+    """Says of every model that it cannot be played."""
+
+    def get(self, key, default=None):
+        return False
