@@ -16,6 +16,7 @@ from gymformer.lm.recording import CannotRecordError, Recording
 __all__ = ["KVReader", "can_cache"]
 
 ROOM = 64  # cache columns that are allocated at least when it must grow
+PATIENCE = 4  # steps of as many rows before one is recorded, which costs as much as some five played ones spare
 STEP = "gymformer_step"  # what transformers calls `RaggedCache.attention` while a step is recorded
 
 # Of models whose steps were recorded: whether that and a played step say what the model itself says.
@@ -122,8 +123,8 @@ class KVReader:
         is_known = type(trunk).__module__.startswith("transformers.models.")
         self.untracked = torch.inference_mode if is_known else torch.no_grad
         self.records = is_known and not eager
-        self.play: Callable[..., Tensor] | None = None  # a recorded step of `play_rows` rows
-        self.play_rows = 0
+        self.steps, self.rows = 0, 0  # steps in a row of so many rows
+        self.play: Callable[..., Tensor] | None = None  # a recorded one of them
 
     @torch.no_grad()
     def read(self, blocks: list[list[int]]) -> Tensor:
@@ -168,14 +169,16 @@ class KVReader:
         ).last_hidden_state
 
     def _step(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """The same of one token for each row. A third of a small model's time for it goes into transformers' Python, so the first step of
-        so many rows is recorded, and the others are played. The first of both are compared with what the model itself says."""
-        if not (self.records and PLAYABLE.get(self.trunk, True)):
+        """The same of one token for each row. A third of a small model's time for it goes into transformers' Python, so a step of so
+        many rows is recorded, and the others are played. The first of both are compared with what the model itself says."""
+        if self.rows != len(ids):
+            self.rows, self.steps, self.play = len(ids), 0, None
+        self.steps += 1
+        if self.steps <= PATIENCE or not (self.records and PLAYABLE.get(self.trunk, True)):
             return self._whole(ids, positions, mask)
-        self.cache.mask, of_each = mask, positions.expand(len(ids), 1)
-        is_new = self.play is None or self.play_rows != len(ids)
+        self.cache.mask, of_each, is_played = mask, positions.expand(len(ids), 1), self.play is not None
         try:
-            hidden = self._recorded(ids, of_each) if self.play is None or is_new else self.play(ids, of_each)
+            hidden = self._recorded(ids, of_each) if self.play is None else self.play(ids, of_each)
         except Exception:  # what is wrong with the model itself is wrong in its own step too, which says so
             PLAYABLE[self.trunk] = False
             return self._whole(ids, positions, mask)
@@ -185,7 +188,7 @@ class KVReader:
         if not (hidden - own).abs().max() <= 1e-3 * own.abs().max():
             PLAYABLE[self.trunk] = False
             return own
-        if not is_new:
+        if is_played:
             PLAYABLE[self.trunk] = True
         return hidden  # which may differ in its last bits, so that a run resumed here is one that was never interrupted
 
@@ -202,7 +205,7 @@ class KVReader:
         finally:
             config._attn_implementation, self.cache.recording = usual, False
             del ALL_ATTENTION_FUNCTIONS[STEP]
-        self.play, self.play_rows = recording.finished(hidden), len(ids)
+        self.play = recording.finished(hidden)
         return hidden
 
     def rewind(self, row: int, length: int) -> None:

@@ -17,6 +17,11 @@ from tests.language import ARCHITECTURES, TOKENS, lm_actor
 ROWS = [[3, 1, 4], [1, 5, 9, 2], [6, 5]]
 
 
+@pytest.fixture(autouse=True)
+def steps_are_recorded_at_once(monkeypatch):
+    monkeypatch.setattr(decoding, "PATIENCE", 0)
+
+
 def recorded(step, *inputs: Tensor):
     with Recording(*inputs) as recording:
         result = step(*inputs)
@@ -123,7 +128,7 @@ def test_a_played_step_says_what_the_model_says(kind):
     assert reader.play is None
     del PLAYABLE[trunk]
     first, reader = read_on(trunk)
-    assert PLAYABLE[trunk] and reader.play_rows == 2
+    assert PLAYABLE[trunk] and reader.play is not None and reader.rows == 2
     again, _ = read_on(trunk)
     for expected, *found in zip(own, first, again, strict=True):
         for hidden in found:
@@ -206,6 +211,18 @@ def test_what_goes_wrong_in_a_model_is_told_as_it_is():
     with pytest.raises(FloatingPointError, match="the model's own"):
         reader.read([[1], [2], [3]])
     assert trunk.config._attn_implementation == "sdpa" and decoding.STEP not in decoding.ALL_ATTENTION_FUNCTIONS
+
+
+def test_a_step_is_recorded_once_it_has_been_taken_often_enough(monkeypatch):
+    monkeypatch.setattr(decoding, "PATIENCE", 2)
+    reader, recorded_at = KVReader(lm_actor("gpt2")._trunk.layers, 3), []
+    reader.read([list(row) for row in ROWS])
+    for step in range(9):
+        if step == 4:
+            reader.keep([0, 2])
+        reader.read([[5, 6] if step == 5 else [1]] * len(reader.lengths))
+        recorded_at.append(reader.play is not None)
+    assert recorded_at == [False, False, True, True, False, False, False, True, True]
 
 
 def test_hooks_are_called_for_every_token():

@@ -16,6 +16,11 @@ from gymformer.testing import tiny_lm
 from tests.language import ARCHITECTURES, TOKENS, lm_actor, sharp_lm, with_value_head
 
 
+@pytest.fixture(autouse=True)
+def steps_are_recorded_at_once(monkeypatch):
+    monkeypatch.setattr(decoding, "PATIENCE", 0)
+
+
 class Reading:
     """A session, and the same rows as plain lists: after each step the outputs must be those of every row read alone."""
 
