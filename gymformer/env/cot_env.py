@@ -63,6 +63,7 @@ class CoTEnv(TokenEnv):
     """
 
     default_model = MODEL
+    reset_options = ("difficulty", "problem", "question", "answer")
 
     def __init__(
         self,

@@ -75,6 +75,7 @@ class DialogueEnv(TextEnv):
 
     default_model = "models/speaker"
     system_prompt = "Talk with the partner, one or two short sentences a turn. Reach your goal, and show what is asked for."
+    reset_options = ("difficulty", "scenario", "elements")
 
     def __init__(
         self,

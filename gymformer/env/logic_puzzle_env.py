@@ -58,6 +58,7 @@ class LogicPuzzleEnv(TextEnv):
 
     default_model = "models/speaker"
     system_prompt = "Solve the puzzle. Say SOLVE and the answer, or QUERY and a name for a hint."
+    reset_options = ("difficulty", "family", "puzzle")
 
     def __init__(
         self,

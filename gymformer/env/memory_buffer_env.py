@@ -88,6 +88,7 @@ class MemoryBufferEnv(TextEnv):
         "ANSWER <one value>\n"
         "Topic, category and day may be left out. Your memory is all that you have from earlier days."
     )
+    reset_options = ("difficulty", "keep_memory")
 
     def __init__(
         self,

@@ -97,6 +97,7 @@ class MetaReasoningEnv(TextEnv):
 
     default_model = "models/speaker"
     system_prompt = f"Solve the problem. Each turn is {THINK_FORMS}, or {ANSWER_FORM}."
+    reset_options = ("difficulty", "family", "problem")
 
     def __init__(
         self,

@@ -69,6 +69,7 @@ class RLHFEnv(TokenEnv):
     """
 
     default_model = MODEL
+    reset_options = ("initial_state",)
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class SolutionEnv(TextEnv):
     """
 
     sample: str  # the problems that come along
+    reset_options = ("difficulty", "problem", "task")
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class SummarizationEnv(TokenEnv):
     """
 
     default_model = MODEL
+    reset_options = ("article", "summary")
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import create_shared_memory
 from numpy.typing import NDArray
 
 from gymformer.env.rendering import indented, printable
+from gymformer.env.reset_options import require_known
 
 __all__ = ["AnyText", "Dialogue", "TextEnv", "WritesLines", "is_text_env", "spoken", "writes_lines"]
 
@@ -99,6 +100,7 @@ class TextEnv(gym.Env[str, str]):
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
     system_prompt: str | None = None
+    reset_options: tuple[str, ...] | None = None  # the names of those that it looks at, all others are refused; None: not said
 
     def __init__(self, *, max_turns: int = 10, max_turn_chars: int = 10_000, render_mode: str | None = None):
         if max_turns < 1 or max_turn_chars < 1:
@@ -124,6 +126,7 @@ class TextEnv(gym.Env[str, str]):
         return {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        require_known(options or {}, self.reset_options, type(self).__name__)
         super().reset(seed=seed)
         self.turn, self._playing = 0, True
         self._dialogue = [self.opening(options or {})]

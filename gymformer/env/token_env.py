@@ -10,6 +10,7 @@ from gymnasium.error import ResetNeeded
 
 from gymformer.env.codec import Codec, RunningText, load_tokenizer
 from gymformer.env.rendering import ansi, token_html
+from gymformer.env.reset_options import require_known
 from gymformer.rewards.component import RewardComponent, RewardSum, failing_in
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
     """
 
     metadata = {"render_modes": ["ansi", "html"], "render_fps": 1}  # noqa: RUF012
+    reset_options: tuple[str, ...] | None = None  # as of TextEnv
 
     def __init__(
         self,
@@ -119,6 +121,8 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[int, ...], dict[str, Any]]:
+        known = None if self.reset_options is None else (*self.reset_options, "score_later")
+        require_known(options or {}, known, type(self).__name__)
         super().reset(seed=self._first_seed if seed is None else seed)
         self._first_seed = None
         self._scores_later = bool((options or {}).get("score_later", False))

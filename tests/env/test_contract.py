@@ -163,3 +163,16 @@ def test_rewards_are_plain_floats_and_ends_plain_bools():
     env.reset(seed=0)
     _, reward, terminated, truncated, _ = env.step(np.int64(65))
     assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
+
+
+@pytest.mark.parametrize("env_id", ENVIRONMENTS)
+def test_a_reset_option_that_it_would_not_look_at_is_refused(env_id):
+    """Else a misspelt difficulty would train at another one in silence."""
+    env = gym.make(env_id)
+    known = env.get_wrapper_attr("reset_options")
+    assert known
+    misspelt = known[0][:-1]
+    with pytest.raises(ValueError, match=f"has no reset option '{misspelt}'; did you mean '{known[0]}'"):
+        env.reset(seed=0, options={misspelt: 0.5})
+    env.reset(seed=0)
+    env.close()
