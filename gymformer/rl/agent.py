@@ -140,7 +140,7 @@ class TrainedAgent:
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not holds_agent(folder))):
             raise FileExistsError(f"{folder} exists and is not an agent's folder; give a folder that is new or empty")
-        if type(self.actor).__name__ == "LMActorNetwork":
+        if type(self.actor).__name__ in ("LMActorNetwork", "PhraseActor"):  # by name, for their modules import transformers
             from gymformer.rl.language_folder import save_language_agent
 
             return save_language_agent(self, folder)
@@ -172,7 +172,8 @@ def language_agent(actor: ActorNetwork, env_id: str | None = None) -> TrainedAge
 def load_agent(path: str | Path, *, actor: nn.Module | None = None, critic: nn.Module | None = None,
                device: str | torch.device = "cpu") -> TrainedAgent:  # fmt: skip
     """The agent saved in a folder (its own, or a training run's). The networks that gymformer brings are rebuilt from the
-    folder; a module of your own, which no folder can describe without running code, is passed in as `actor` or `critic`."""
+    folder, a language model always (`actor` is not looked at then); a module of your own, which no folder can describe without
+    running code, is passed in as `actor` or `critic`."""
     folder = Path(path)
     if not holds_agent(folder):
         folder = folder / "agent"

@@ -11,6 +11,7 @@ from gymformer.files import read_json, replaced_folder, sha256, verify, write_fi
 from gymformer.pretrained import no_bars
 from gymformer.rl.agent import TrainedAgent, tensors_of
 from gymformer.rl.networks import CriticNetwork, ValueHead, match_critic, match_tokens
+from gymformer.rl.phrase_actor import PhraseActor
 from gymformer.rl.space_json import space_from_json, space_to_json
 from gymformer.rl.transformers_nn import LMActorNetwork, LMCriticNetwork
 
@@ -22,11 +23,13 @@ CONFIG = {"env", "env_kwargs", "max_timesteps", "observation_space", "action_spa
 
 
 def save_language_agent(agent: TrainedAgent, folder: Path) -> Path:
-    """The folder holds the actor as transformers saves a model (LoRA merged in), its tokenizer, agent.json, and the critic.
+    """The folder holds the actor as transformers saves a model (LoRA merged in), its tokenizer, agent.json, and the critic. Of a
+    PhraseActor it is its language model's, and agent.json has the phrases.
 
     It is written beside and put in place as a whole, so what stands there is never half of one.
     """
-    actor: Any = agent.actor
+    actor: Any = agent.actor.lm if isinstance(agent.actor, PhraseActor) else agent.actor
+    phrases = agent.actor.settings if isinstance(agent.actor, PhraseActor) else None
     with replaced_folder(folder) as unfinished:
         with no_bars():
             actor.merged().save_pretrained(unfinished)
@@ -37,6 +40,7 @@ def save_language_agent(agent: TrainedAgent, folder: Path) -> Path:
             "format": FORMAT, "version": VERSION, "env": agent.env_id, "env_kwargs": agent.env_kwargs,
             "max_timesteps": agent.max_timesteps, "observation_space": space_to_json(agent.observation_space),
             "action_space": space_to_json(agent.action_space), "sampling": dict(actor.sampling), "critic": critic,
+            "phrases": phrases,
             "sha256": hashes(unfinished), "critic_sha256": hashes(unfinished / "critic"),
         })  # fmt: skip
     return folder
@@ -56,7 +60,9 @@ def load_language_agent(folder: Path, device: str | torch.device, critic: nn.Mod
     try:
         action_space = space_from_json(description["action_space"])
         observation_space = space_from_json(description["observation_space"])
-        actor = LMActorNetwork(folder.absolute(), dtype="auto", **description["sampling"])
+        actor: Any = LMActorNetwork(folder.absolute(), dtype="auto", **description["sampling"])
+        if description.get("phrases") is not None:  # older folders have none
+            actor = PhraseActor(actor, **description["phrases"])
     except (TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"{folder / 'agent.json'} describes nothing that can be built ({error}); the file was changed, copy the "
                          "folder again") from error  # fmt: skip
@@ -102,7 +108,7 @@ def _given_critic(critic: nn.Module, folder: Path) -> CriticNetwork:
     return value
 
 
-def _load_critic(kind: str | None, actor: LMActorNetwork, folder: Path) -> CriticNetwork | None:
+def _load_critic(kind: str | None, actor: Any, folder: Path) -> CriticNetwork | None:
     match kind:
         case None:
             return None

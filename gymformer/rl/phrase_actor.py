@@ -71,6 +71,11 @@ class PhraseActor(ActorNetwork):
         self.register_buffer("said", torch.tensor(padded_ids))  # (A, the longest)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """By which, with its language model, it is built again."""
+        return {"phrases": self.phrases, "per": self.per, "temperature": self.sampling["temperature"], "cached": self.cached}
+
+    @property
     def tokenizer(self) -> Any:
         return self.lm.tokenizer
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gymformer import PPOConfig, load_agent, train_agent
+from gymformer import PPOConfig, evaluate, load_agent, train_agent
 from gymformer.env import PhrasesToTokens, ToText
 from gymformer.rl.batch import States, decision_index, padded
 from gymformer.rl.networks import match_tokens
@@ -108,14 +108,17 @@ def test_train_agent_names_the_actions_by_the_phrases_and_saves(tmp_path):
                          save_path=tmp_path, ppo_config=config, seed=0, progress=False, max_timesteps=3)  # fmt: skip
     assert len(result) == 2 and result.agent.action_space == gym.spaces.Discrete(4)
     assert math.isfinite(result.metrics[-1]["policy_loss"])
-    actor = fresh()
-    loaded, tokens = load_agent(result.path, actor=actor, critic=actor.value_head()), torch.tensor([[5, 6, 7]])
+    loaded, tokens = load_agent(result.path), torch.tensor([[5, 6, 7]])
     assert torch.equal(loaded.actor(tokens), result.agent.actor(tokens)) and not torch.equal(
         loaded.actor(tokens), fresh()(tokens)
     )
+    assert evaluate(loaded, episodes=2, seed=0).lengths == evaluate(result.agent, episodes=2, seed=0).lengths
+    torch.nn.init.constant_(result.agent.critic.head.weight, 0.5)
+    again = load_agent(result.agent.save_pretrained(tmp_path / "again")).critic
+    assert again(tokens) == result.agent.critic(tokens) != 0
     for other in (fresh(("left", "right", "down", "up")), fresh(per="phrase")):  # would do something else by the same weights
         with pytest.raises(ValueError, match="as it was trained"):
-            load_agent(result.path, actor=other, critic=other.value_head())
+            other.load_state_dict(loaded.actor.state_dict())
 
 
 def test_ppo_trains_trunk_and_head_together():
