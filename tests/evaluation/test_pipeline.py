@@ -226,6 +226,22 @@ def test_a_model_behind_http_answers_in_turns_and_its_tokens_are_counted(tmp_pat
     assert "one of: 0, 1" in script.requests[-1]["messages"][0]["content"]  # it was put into words
 
 
+def test_a_model_behind_http_answers_in_an_environment_of_tokens(tmp_path, httpserver):
+    def reply(request):
+        (message,) = request["messages"]
+        numbers = message["content"].removeprefix("What is ").removesuffix("?").split()
+        total = sum(
+            int(number) * (-1 if sign == "-" else 1) for sign, number in zip(["+", *numbers[1::2]], numbers[::2], strict=True)
+        )
+        return f"<think> I add </think><final_answer>{total if len(script.requests) % 2 else total + 1}</final_answer>"
+
+    script = Script(httpserver, reply)
+    backend = Backend(AgentSettings(**agent_config(httpserver, api_key_env="")))
+    results = EvaluationPipeline("CoTEnv-v0", tmp_path, agent=backend).evaluate(6)
+    assert [record.success for record in results.records] == [1, 0] * 3 and len(script.requests) == 6
+    assert all(record.completed for record in results.records)
+
+
 # --- fairness ---------------------------------------------------------------------------------------------------------
 
 
