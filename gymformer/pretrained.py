@@ -69,13 +69,15 @@ def with_lora(lm: "nn.Module", lora: Any) -> "nn.Module":
     import torch
 
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, PeftConfig, get_peft_model
     except ImportError as error:
         raise ImportError("lora=... needs peft; install it with: pip install 'gymformer[lm]'") from error
+    if isinstance(lora, bool) or not isinstance(lora, int | PeftConfig):
+        raise TypeError(f"lora={lora!r}; give a rank such as lora=16, one of peft's configs, or None for no adapter")
     if isinstance(lora, int):
         transposed = any(type(module).__name__ == "Conv1D" for module in lm.modules())  # GPT-2 keeps its weights so
         lora = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", fan_in_fan_out=transposed)
-    config = copy.copy(lora)
+    config: Any = copy.copy(lora)
     config.lora_dropout = 0.0
     with no_bars(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # one seed of a run, one run: the adapter's first weights must not depend on what else was drawn

@@ -62,8 +62,8 @@ class ProblemPool:
 
     def draw(self, rng: np.random.Generator, difficulty: float | None = None) -> Problem:
         """One problem of this side. A difficulty is a number from 0 to 1; problems from a file have none, and ignore it."""
-        if difficulty is not None and not 0 <= difficulty <= 1:
-            raise ValueError(f"difficulty={difficulty}; it is a number from 0 (easiest) to 1, or None for what is normal")
+        if difficulty is not None and not (isinstance(difficulty, int | float | np.number) and 0 <= difficulty <= 1):
+            raise ValueError(f"difficulty={difficulty!r}; it is a number from 0 (easiest) to 1, or None for what is normal")
         if self.problems is not None:
             return self.problems[int(rng.integers(len(self.problems)))]
         for _ in range(MOST_DRAWS):

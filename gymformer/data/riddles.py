@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gymformer.data.arithmetic import Problem
+from gymformer.rewards.answers import is_correct
 
 __all__ = ["CheckedProblem", "Riddles"]
 
@@ -21,6 +22,10 @@ ANSWERS = ("example_answer", "example_correct_answer", "possible_answer")
 EVALUATED = frozenset({"binary_matrix", "intermediate_integration", "polynomial_multiplication", "simple_integration",
                        "spiral_matrix", "string_insertion"})  # fmt: skip
 EVALUATED_WITHOUT_ONE_ANSWER = frozenset({"countdown", "n_queens", "puzzle24"})
+# Their questions hold what equals the answer and is to be written otherwise: comparison alone would pay for repeating it.
+AS_WRITTEN = frozenset({"fraction_simplification"})
+MULTIPLIED_OUT = frozenset({"polynomial_multiplication"})
+EXPONENT = re.compile(r"\^\s*\{\s*\d+\s*\}")
 ONE_WORD = re.compile(r"[\w+./-]{1,60}")
 LONGEST = 200  # characters of an answer, or four times as many as the right one has
 
@@ -72,7 +77,9 @@ class Riddles:
         if answer is None:
             raise ValueError(f"reasoning-gym gives no answer with the problems of {self.name}; choose another data set")
         text = answer if isinstance(answer, str) else json.dumps(answer)
-        if self.name in EVALUATED or ONE_WORD.fullmatch(text):
+        if self.name in MULTIPLIED_OUT:
+            return CheckedProblem(entry["question"], text, accepts=partial(is_multiplied_out, text))
+        if self.name in EVALUATED or (ONE_WORD.fullmatch(text) and self.name not in AS_WRITTEN):
             return Problem(entry["question"], text)
         return CheckedProblem(entry["question"], text, accepts=partial(scores_fully, dataset, entry, len(text)))
 
@@ -90,6 +97,11 @@ class Riddles:
                 curriculum.set_attr_level(attribute.name, round(difficulty * (len(attribute.levels) - 1)))
             self._configs[difficulty] = curriculum.generate_configuration()
         return self._configs[difficulty]
+
+
+def is_multiplied_out(gold: str, answer: str) -> bool:
+    """Whether `answer` equals `gold` and has no brackets left."""
+    return not set("()[]{}") & set(EXPONENT.sub("", answer)) and is_correct(answer, gold)
 
 
 def scores_fully(dataset: Any, entry: dict[str, Any], length: int, answer: str) -> bool:

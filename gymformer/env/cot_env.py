@@ -87,6 +87,12 @@ class CoTEnv(TokenEnv):
     ):
         if tokenizer is not None and model_name is not None:
             raise ValueError(f"both model_name={model_name!r} and a tokenizer were given; give one of them")
+        if dataset_path is not None and problems != "chain_sum":
+            raise ValueError(f"both dataset_path={str(dataset_path)!r} and problems={problems!r} were given; give one of them")
+        if n_few_shot_examples is not None and n_few_shot_examples < 0:
+            raise ValueError(
+                f"n_few_shot_examples={n_few_shot_examples}; it must be at least 0, or None for what suits the tokenizer"
+            )
         self.default_reward = RewardSum(
             RewardComponent(name, weight, term)
             for name, weight, term in (("correct", 1.0, _correct), ("format", format_reward, _format), ("distance", distance_reward, _distance))

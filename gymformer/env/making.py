@@ -151,7 +151,16 @@ def _name(env: str | Callable[..., gym.Env]) -> str:
 
 
 def _make(env: str | Callable[..., gym.Env], arguments: dict[str, Any]) -> gym.Env:
-    return gym.make(env, disable_env_checker=True, **arguments) if isinstance(env, str) else env(**arguments)
+    if not isinstance(env, str):
+        return env(**arguments)
+    try:
+        return gym.make(env, disable_env_checker=True, **arguments)
+    except TypeError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        cause = error.__cause__  # Gymnasium adds all arguments at length, a tokenizer and its tokens among them
+    cause.add_note(f"while {env} was made with {', '.join(arguments) or 'no arguments'}")
+    raise cause
 
 
 def _maker(spec: EnvSpec) -> tuple[Callable[..., Any] | None, dict[str, Any]]:

@@ -91,7 +91,9 @@ def play_tokens(agent: TrainedAgent, env: EnvSource | None = None, *, episodes: 
                      fallback_timesteps=agent.max_timesteps or FALLBACK_TIMESTEPS)  # fmt: skip
     try:
         require_same_spaces(agent, envs)
-        assert isinstance(envs, TokenEnvs)
+        if not isinstance(envs, TokenEnvs):
+            raise ValueError(f"{envs.id} is not played in tokens, and so has no segments of tokens; evaluate(agent) plays it, and "
+                             "play_episode(agent, env) gives its pictures")  # fmt: skip
         generator = torch.Generator(agent.actor.device).manual_seed(derive_seed(seed, "actions"))
         envs.reset(derive_seed(seed, "episodes"))
         envs.group_size = group_size

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from gymformer.device import threads_for
 from gymformer.monitoring.trace import UNFINISHED, TokenTrace, TracedToken
@@ -12,7 +13,7 @@ from gymformer.rl.advantages import gae
 from gymformer.rl.agent import TrainedAgent
 from gymformer.rl.batch import States, parts
 from gymformer.rl.kl import log_probs_and_entropy_of, log_probs_of
-from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_tokens
+from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_tokens, require_same_vocabulary
 from gymformer.rl.segment import Segment
 
 __all__ = ["pieces", "trace_episode", "trace_segment"]
@@ -33,6 +34,9 @@ def trace_episode(agent: TrainedAgent, segment: Segment, reference: ActorNetwork
     as they are now, the ratio compares them with what the rollout stored: 1 before an update. Advantages are those of `gae`
     with `gamma` and `lam`, not normalised. `reference`: a policy to compare with (`agent.actor.reference()` before training).
     """
+    if not isinstance(agent, TrainedAgent):
+        raise TypeError(f"agent is a {type(agent).__name__}, but must be a trained agent: the agent of train_agent's result (rewards.agent), or "
+                        "load_agent(folder); of an actor alone there is trace_segment(segment, actor)")  # fmt: skip
     return trace_segment(segment, agent.actor, agent.critic, reference, gamma=gamma, lam=lam, title=agent.env_id or "")
 
 
@@ -44,6 +48,16 @@ def trace_segment(segment: Segment, actor: ActorNetwork, critic: CriticNetwork |
     `decode` turns tokens into text; None: the actor's tokenizer does, and where it has none, tokens show their number. Raises
     ValueError for a segment of vectors.
     """
+    if not isinstance(segment, Segment):
+        raise TypeError(
+            f"segment is a {type(segment).__name__}, but must be one episode: play_tokens(agent)[0], or one of a rollout's segments"
+        )
+    if not (reference is None or isinstance(reference, nn.Module)):
+        raise TypeError(
+            f"reference={reference!r} is no network; give the actor of another agent, or LMActorNetwork(model_name)"
+        )
+    if reference is not None:
+        require_same_vocabulary(reference, actor)
     if segment.row is None or segment.col is None:
         raise ValueError("this segment holds vectors of observations, and a token trace is of rows of tokens; use plot_training or "
                          "save_gif to look at such an episode")  # fmt: skip

@@ -48,7 +48,7 @@ def is_correct(answer: str, gold: str) -> bool:
     """Whether `answer`, and nothing beside it, equals `gold`.
 
     If `gold` is a number, `answer` must be one, written plainly (`plain_number`) and exactly equal: 18.0 is 18 and 3/4 is
-    0.75, but neither 0.333 is 1/3 nor 6+2 is 8, or a policy would be paid for repeating the question. A unit in LaTeX may be left
+    0.75, but neither 0.333 is 1/3 nor 6+2 or 16/2 is 8, or a policy would be paid for repeating the question. A unit in LaTeX may be left
     out ("18" of "18\\text{ cm}"). Otherwise equal are texts that differ only in capitals and in spaces that mean nothing (numerals
     of other bases, lists and times are texts), and formulas in LaTeX that math-verify finds equal (which needs the extra
     "tasks"). Too long, too nested and too powerful formulas are wrong unread. A formula that the question already contains
@@ -58,7 +58,7 @@ def is_correct(answer: str, gold: str) -> bool:
         return False
     number = plain_number(answer)
     if number is not None and number == plain_number(UNIT.sub("", gold.strip())):
-        return True
+        return number.denominator > 1 or _is_divided(gold) or not _is_divided(answer)
     if plain_number(gold) is not None:
         return False
     answer, gold = (WRAPPED_WORDS.sub(r"\1", text).strip().strip("$") for text in (answer, gold))
@@ -137,6 +137,10 @@ def closeness(answer: str, gold: str) -> float:
     if numbers[0] is None or numbers[1] is None:
         return 0.0
     return float(1 / (1 + abs(numbers[0] - numbers[1])))
+
+
+def _is_divided(number: str) -> bool:
+    return "/" in number or "frac" in number
 
 
 def _bare(text: str) -> str:

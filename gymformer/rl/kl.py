@@ -54,8 +54,9 @@ class KLPenalty:
     """
 
     def __init__(self, reference: ActorNetwork, coefficient: float | AdaptiveCoefficient, actor: ActorNetwork | None = None):
-        if not (isinstance(coefficient, AdaptiveCoefficient) or 0 <= coefficient < math.inf):
-            raise ValueError(f"the coefficient of the KL penalty is {coefficient}; it must be finite and not negative, or moving away from "
+        is_number = isinstance(coefficient, int | float)
+        if not (isinstance(coefficient, AdaptiveCoefficient) or (is_number and 0 <= coefficient < math.inf)):
+            raise ValueError(f"the coefficient of the KL penalty is {coefficient!r}; it must be finite and not negative, or moving away from "
                              "the reference would be paid for")  # fmt: skip
         self.reference, self.coefficient = reference, coefficient
         self.policy, self.actor = reference.policy, actor

@@ -271,6 +271,18 @@ def match_tokens(actor: nn.Module, num_actions: int) -> ActorNetwork:
     return actor
 
 
+def require_same_vocabulary(reference: nn.Module, actor: nn.Module) -> None:
+    """Raises ValueError where both have tokenizers that give one text different numbers: token 7 would mean one thing to the one and
+    something else to the other. Either may know tokens that the other does not."""
+    pair: tuple[Any, Any] = reference, actor
+    if not all(getattr(network, "has_tokenizer", False) for network in pair):
+        return
+    theirs, own = (network.tokenizer.get_vocab() for network in pair)
+    if any(theirs.get(token, number) != number for token, number in own.items()):
+        raise ValueError(f"the reference has a tokenizer of {len(theirs)} tokens, and the actor another of {len(own)}, so that a token is not "
+                         'the same text to both; take a reference of the same family, or reference="initial"')  # fmt: skip
+
+
 def match_critic(critic: nn.Module, observation_shape: tuple[int, ...], num_tokens: int | None = None) -> CriticNetwork:
     """The critic, any other module wrapped. Raises ValueError where it does not give one value for each observation, or,
     with observation_shape=(1,) and `num_tokens`, for each row of tokens below that."""

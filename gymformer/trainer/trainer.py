@@ -30,7 +30,14 @@ from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
 from gymformer.rl.envs import Envs, EnvSource, Vectorization, make_envs, name_of
 from gymformer.rl.errors import NonFiniteError
 from gymformer.rl.kl import AdaptiveCoefficient, DeclaresReference, KLPenalty
-from gymformer.rl.networks import ActorNetwork, CriticNetwork, match_actions, match_critic, match_tokens
+from gymformer.rl.networks import (
+    ActorNetwork,
+    CriticNetwork,
+    match_actions,
+    match_critic,
+    match_tokens,
+    require_same_vocabulary,
+)
 from gymformer.rl.ppo import PPOConfig
 from gymformer.rl.rollouts import RewardNormalizer
 from gymformer.rl.token_envs import TokenEnvs
@@ -246,6 +253,8 @@ def train_agent(
             _without_dropout(network.to(device), show)
         ranks.copy_from_first(both)
         reference, kl_coef = _declared(envs, reference, kl_coef, policy)
+        if isinstance(reference, nn.Module):
+            require_same_vocabulary(reference, policy)
         frozen = None
         if reference is not None:
             frozen = _matched_actor(_frozen(reference, policy).to(device), envs).requires_grad_(False).eval()
@@ -343,8 +352,8 @@ def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module
         if actor is None:
             raise ValueError(f"{envs.id} is a token environment ({envs.num_tokens} tokens), and needs a language model: "
                              "train_agent(..., actor=LMActorNetwork(model_name)), or any module that reads tokens (B, L)")  # fmt: skip
+        _require_same_tokens(envs, actor)
         policy = match_tokens(actor, envs.num_tokens)
-        _require_same_tokens(envs, policy)
         if not needs_critic:
             return policy, None
         if critic is None and not hasattr(policy, "value_head"):
@@ -362,7 +371,7 @@ def _networks(envs: Envs | TokenEnvs, actor: nn.Module | None, critic: nn.Module
     return _matched_actor(actor, envs), match_critic(critic, envs.encoder.shape)
 
 
-def _require_same_tokens(envs: TokenEnvs, policy: ActorNetwork) -> None:
+def _require_same_tokens(envs: TokenEnvs, policy: nn.Module) -> None:
     """Raises ValueError if the environment's tokenizer is another than the actor's: token 7 would mean one thing to the one and
     something else to the other."""
     own = getattr(envs.envs[0].unwrapped, "tokenizer", None)
@@ -425,7 +434,8 @@ def _frozen(reference: nn.Module | Literal["initial"], policy: ActorNetwork) -> 
         own = getattr(policy, "reference", None)
         return copy.deepcopy(policy) if own is None else own()
     assert isinstance(reference, nn.Module)
-    if not list(reference.parameters()):  # lies in the policy itself: the model with its adapter off
+    # One that lies in the policy itself, the model with its adapter off, or that its giver means to refresh, is taken as it is.
+    if not list(reference.parameters()) or callable(getattr(reference, "refresh", None)):
         return reference
     return copy.deepcopy(reference)
 

@@ -231,7 +231,7 @@ def test_sums_grow_with_the_difficulty():
     assert sizes(1.0) == ({6, 7}, 27)
 
 
-@pytest.mark.parametrize("difficulty", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("difficulty", [-0.1, 1.1, float("nan"), "hard"])
 def test_a_difficulty_is_a_number_from_0_to_1(difficulty):
     with pytest.raises(ValueError, match=r"it is a number from 0 \(easiest\) to 1"):
         ProblemPool("chain_sum").draw(rng(), difficulty)

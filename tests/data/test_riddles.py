@@ -1,5 +1,6 @@
 """reasoning-gym's problems, and its verifiers made strict."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from gymformer.data.riddles import CheckedProblem, Riddles, scores_fully
+from gymformer.rewards.answers import is_correct
 
 pytest.importorskip("reasoning_gym")
 
@@ -59,9 +61,25 @@ def test_a_partial_score_is_no_acceptance_and_a_stumble_neither():
     assert [scores_fully(Verifier(), {}, 5, text) for text in ("right", "near", "unknown")] == [True, False, False]
 
 
-@pytest.mark.parametrize("name", ["spiral_matrix", "polynomial_multiplication", "simple_integration", "string_insertion"])
+@pytest.mark.parametrize("name", ["spiral_matrix", "simple_integration", "string_insertion"])
 def test_verifiers_that_would_evaluate_an_answer_are_not_used(name):
     assert not isinstance(draw(name), CheckedProblem)
+
+
+def test_what_is_to_be_simplified_or_multiplied_out_is_no_answer():
+    """It equals the answer, and to repeat it is not what was asked for."""
+    for seed in range(8):
+        problem = draw("fraction_simplification", seed=seed)
+        assert isinstance(problem, CheckedProblem)
+        above, below = re.findall(r"\d+", problem.question)[:2]
+        texts = problem.answer, f"{above}/{below}", rf"\frac{{{above}}}{{{below}}}", rf"$\dfrac{{{above}}}{{{below}}}$"
+        assert [problem.accepts(text) for text in texts] == [True, False, False, False]
+    problem = draw("polynomial_multiplication")
+    assert isinstance(problem, CheckedProblem)
+    asked = max(re.findall(r"[-+*()x\d ]{8,}", problem.question), key=len).strip()
+    assert is_correct(asked, problem.answer), "in itself it is equal"
+    in_latex = re.sub(r"\*\*(\d+)", r"^{\1}", problem.answer).replace("*", " ")
+    assert [problem.accepts(text) for text in (problem.answer, in_latex, asked, "x")] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("name", ["countdown", "n_queens", "puzzle24"])

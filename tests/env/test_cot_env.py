@@ -61,11 +61,11 @@ THOUGHT = "<think>6+2=8</think>"
 REWARDS = {
     "<final_answer>8</final_answer>": 1.0,
     f"{THOUGHT}<final_answer>8.0</final_answer>": 1.0,
-    f"{THOUGHT}<final_answer>16/2</final_answer>": 1.0,
     f"{THOUGHT}<final_answer>$8$</final_answer>": 1.0,
     # wrong, or no plain number
     f"{THOUGHT}<final_answer>7</final_answer>": 0.0,
     f"{THOUGHT}<final_answer>6+2</final_answer>": 0.0,
+    f"{THOUGHT}<final_answer>16/2</final_answer>": 0.0,
     f"{THOUGHT}<final_answer>eight</final_answer>": 0.0,
     f"{THOUGHT}<final_answer>nan</final_answer>": 0.0,
     f"{THOUGHT}<final_answer>inf</final_answer>": 0.0,
@@ -375,6 +375,21 @@ def test_members_of_a_group_share_the_whole_prompt():
 def test_a_model_or_its_tokenizer_but_not_both():
     with pytest.raises(ValueError, match="both model_name='models/reasoner' and a tokenizer were given"):
         CoTEnv("models/reasoner", tokenizer=BYTES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_few_shot_examples": -1}, "n_few_shot_examples=-1; it must be at least 0"),
+        (
+            {"dataset_path": "mine.json", "problems": "reasoning_gym:gcd"},
+            "both dataset_path='mine.json' and problems='reasoning",
+        ),
+    ],
+)
+def test_arguments_that_contradict_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CoTEnv(tokenizer=BYTES, **arguments)
 
 
 def test_gym_make_takes_every_argument():

@@ -39,6 +39,12 @@ def test_whoever_names_a_tokenizer_or_a_model_keeps_it(registered, tmp_path):
     assert for_language_model("CoTEnv-v0", given, other) == ("CoTEnv-v0", given)
 
 
+def test_a_misspelt_argument_is_not_buried_in_the_tokenizers_tokens(registered):
+    message = r"unexpected keyword argument 'max_generations'\nwhile CoTEnv-v0 was made with max_generations, tokenizer$"
+    with pytest.raises(TypeError, match=message):
+        for_language_model("CoTEnv-v0", {"max_generations": 5}, TOKENIZER)
+
+
 def test_what_the_user_gave_is_not_changed(registered):
     given: dict = {}
     for_language_model("Copy-v0", given, TOKENIZER)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gymformer import PPOConfig, trace_episode
+from gymformer import PPOConfig, trace_episode, train_agent
 from gymformer.evaluation import play_tokens, trace_segment
 from gymformer.evaluation.trace import pieces
 from gymformer.monitoring.trace import TokenTrace
@@ -299,6 +299,27 @@ def test_a_reference_that_has_met_no_environment_is_introduced():
     reference = LMActorNetwork(tiny_lm(SIZE + 3, "qwen2"))  # some models pad their vocabulary
     assert reference.distribution is None
     assert None not in column(trace_segment(play(actor_of()), actor_of(), reference=reference), "kl")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"agent": actor_of()}, "agent is a LMActorNetwork, but must be a trained agent"),
+        ({"segment": []}, r"segment is a list, but must be one episode: play_tokens\(agent\)\[0\]"),
+        ({"reference": "initial"}, "reference='initial' is no network; give the actor of another agent"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_with_what_can(change, message):
+    agent = TrainedAgent(actor_of(), None, Talk.observation_space, Talk.action_space)
+    given: dict = {"agent": agent, "segment": play(actor_of())} | change
+    with pytest.raises(TypeError, match=message):
+        trace_episode(**given)
+
+
+def test_an_agent_of_vectors_plays_no_tokens():
+    agent = train_agent("CartPole-v1", max_episodes=1, save_path=None, progress=False).agent
+    with pytest.raises(ValueError, match=r"CartPole-v1 is not played in tokens.*evaluate\(agent\) plays it"):
+        play_tokens(agent, "CartPole-v1")
 
 
 def test_a_segment_of_vectors_is_refused():

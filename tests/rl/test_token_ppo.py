@@ -296,7 +296,8 @@ def test_ties_at_the_edge_of_top_k_are_kept_and_without_narrowing_the_mask_is_le
     [
         ({"temperature": 0.0}, r"temperature=0.0; it must be greater than 0 \(greedy play is greedy=True\)"),
         ({"temperature": float("inf")}, "temperature=inf"),
-        ({"top_k": 0}, "top_k=0; it must be at least 1"),
+        ({"top_k": 0}, "top_k=0; it must be a whole number of at least 1"),
+        ({"top_k": 2.5}, "top_k=2.5; it must be a whole number"),
         ({"top_p": 0.0}, r"top_p=0.0; it must lie in \(0, 1\]"),
         ({"top_p": 1.5}, r"top_p=1.5; it must lie in \(0, 1\]"),
     ],

@@ -213,6 +213,12 @@ def test_a_type_of_weights_has_a_name_or_is_one_of_torchs():
             LMActorNetwork("models/reasoner", dtype=dtype)
 
 
+@pytest.mark.parametrize("lora", [True, "16"])
+def test_an_adapter_has_a_rank(lora):
+    with pytest.raises(TypeError, match=f"lora={lora!r}; give a rank such as lora=16"):
+        LMActorNetwork(tiny_lm(TOKENS), lora=lora)
+
+
 def test_a_model_that_is_not_there_is_not_looked_for_on_the_hub():
     with pytest.raises(FileNotFoundError, match="models/reasonr was not found; looked for"):
         LMActorNetwork("models/reasonr")

@@ -5,6 +5,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -183,6 +184,18 @@ def test_a_reference_stays_as_it_was_given():
     quick(Chatter, LMActorNetwork(sharp_lm()), reference=given, ppo_config=PPOConfig(lr_actor=1e-2))
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
     assert all(p.requires_grad for p in given.parameters()), "a frozen copy is asked, and the given one is left alone"
+
+
+def test_a_reference_that_its_giver_refreshes_follows_the_actor():
+    actor = LMActorNetwork(sharp_lm())
+    reference: Any = actor.reference(refreshable=True)
+    refresh = [lambda segments: reference.refresh() or {}]  # the policy that played them is the reference of the next ones
+    kept, followed = (
+        quick(Chatter, LMActorNetwork(sharp_lm()), reference="initial", ppo_config=PPOConfig(lr_actor=1e-2)),
+        quick(Chatter, actor, reference=reference, transforms=refresh, ppo_config=PPOConfig(lr_actor=1e-2)),
+    )
+    last = [result.metrics[-1]["kl_to_reference_k3"] for result in (kept, followed)]
+    assert 0 < last[1] < 0.5 * last[0]
 
 
 def test_an_adaptive_coefficient_belongs_to_the_run():
@@ -405,7 +418,7 @@ def test_a_models_name_is_no_network(name):
         train_agent(Chatter, **settings)
 
 
-@pytest.mark.parametrize("coefficient", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("coefficient", [-0.1, float("nan"), float("inf"), "0.1"])
 def test_a_penalty_that_would_pay_is_refused(coefficient):
     with pytest.raises(ValueError, match="must be finite and not negative"):
         quick(Chatter, reference="initial", kl_coef=coefficient)
@@ -451,12 +464,23 @@ def test_the_spaces_must_be_those_of_tokens():
 # --- what does not fit together ---------------------------------------------------------------------------------------
 
 
-def test_an_actor_with_another_tokenizer_than_the_environments_is_refused():
-    actor = LMActorNetwork(tiny_lm(400), tokenizer=byte_tokenizer())
+@pytest.mark.parametrize("rows", [400, 261])  # more than the environment has tokens, and too few, which is not what is wrong
+def test_an_actor_with_another_tokenizer_than_the_environments_is_refused(rows):
+    actor = LMActorNetwork(tiny_lm(rows), tokenizer=byte_tokenizer())
     with pytest.raises(
         ValueError, match=r"CoTEnv-v0 speaks the tokens of .*reasoner, and the actor those of another; leave model_name out"
     ):
         train_agent("CoTEnv-v0", actor=actor, env_kwargs={"model_name": "models/reasoner"}, max_episodes=2, save_path=None)
+
+
+def test_a_reference_that_reads_something_else_into_the_tokens_is_refused():
+    actor = LMActorNetwork(tiny_lm(261), tokenizer=byte_tokenizer())
+    settings: dict = {"env_kwargs": {"n_few_shot_examples": 0, "system_prompt": "", "max_generation": 2}, "update_interval": 2}
+    with pytest.raises(ValueError, match="the reference has a tokenizer of 300 tokens, and the actor another of 261"):
+        quick("CoTEnv-v0", actor, reference=LMActorNetwork("models/reasoner"), **settings)
+    more = byte_tokenizer()
+    more.add_tokens(["<hint>"])  # which the actor does not know
+    quick("CoTEnv-v0", actor, reference=LMActorNetwork(tiny_lm(262), tokenizer=more), max_episodes=2, **settings)
 
 
 def test_a_critic_with_too_few_tokens_is_refused():
