@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +55,7 @@ class KLPenalty:
     """
 
     def __init__(self, reference: ActorNetwork, coefficient: float | AdaptiveCoefficient, actor: ActorNetwork | None = None):
-        is_number = isinstance(coefficient, int | float)
+        is_number = isinstance(coefficient, int | float | np.number)
         if not (isinstance(coefficient, AdaptiveCoefficient) or (is_number and 0 <= coefficient < math.inf)):
             raise ValueError(f"the coefficient of the KL penalty is {coefficient!r}; it must be finite and not negative, or moving away from "
                              "the reference would be paid for")  # fmt: skip

@@ -57,7 +57,7 @@ class Categorical(ActionDistribution):
         super().__init__()
         if not (temperature > 0 and math.isfinite(temperature)):
             raise ValueError(f"temperature={temperature}; it must be greater than 0 (greedy play is greedy=True)")
-        if top_k is not None and not (isinstance(top_k, int) and top_k >= 1):
+        if top_k is not None and not (isinstance(top_k, int | np.integer) and top_k >= 1):
             raise ValueError(f"top_k={top_k}; it must be a whole number of at least 1, or None for all tokens")
         if top_p is not None and not 0 < top_p <= 1:
             raise ValueError(f"top_p={top_p}; it must lie in (0, 1], or be None for all tokens")
