@@ -17,7 +17,7 @@ __all__ = ["KVReader", "can_cache"]
 
 ROOM = 64  # cache columns that are allocated at least when it must grow
 PATIENCE = 4  # steps of as many rows before one is recorded, which costs as much as some five played ones spare
-STEP = "gymformer_step"  # what transformers calls `RaggedCache.attention` while a step is recorded
+STEP = "gymformer_step"  # how the name begins that `RaggedCache.attention` has in transformers while a step is recorded
 
 # Of models whose steps were recorded: whether that and a played step say what the model itself says.
 PLAYABLE: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -174,37 +174,43 @@ class KVReader:
         if self.rows != len(ids):
             self.rows, self.steps, self.play = len(ids), 0, None
         self.steps += 1
-        if self.steps <= PATIENCE or not (self.records and PLAYABLE.get(self.trunk, True)):
+        if self.steps <= PATIENCE or not (self.records and PLAYABLE.get(self.trunk, True)) or self._is_watched():
             return self._whole(ids, positions, mask)
         self.cache.mask, of_each, is_played = mask, positions.expand(len(ids), 1), self.play is not None
+        # First, so that keys and values stay those of the step itself, and a run resumed here is one that was never interrupted.
+        own = None if self.trunk in PLAYABLE else self._whole(ids, positions, mask)
         try:
             hidden = self._recorded(ids, of_each) if self.play is None else self.play(ids, of_each)
         except Exception:  # what is wrong with the model itself is wrong in its own step too, which says so
             PLAYABLE[self.trunk] = False
             return self._whole(ids, positions, mask)
-        if self.trunk in PLAYABLE:
+        if own is None:
             return hidden
-        own = self._whole(ids, positions, mask)
-        if not (hidden - own).abs().max() <= 1e-3 * own.abs().max():
+        if not (hidden - own).abs().max() <= max(1e-3, 8 * torch.finfo(own.dtype).eps) * own.abs().max():  # NaN is not either
             PLAYABLE[self.trunk] = False
-            return own
+            return self._whole(ids, positions, mask)  # once more, for what the step has stored
         if is_played:
             PLAYABLE[self.trunk] = True
-        return hidden  # which may differ in its last bits, so that a run resumed here is one that was never interrupted
+        return hidden
+
+    def _is_watched(self) -> bool:
+        """More than torch functions are called: hooks, which somebody wants to be, or autocast, which models switch off for some lines."""
+        if torch.is_autocast_enabled(self.device.type):
+            return True
+        return self.play is None and any(m._forward_hooks or m._forward_pre_hooks for m in self.trunk.modules())
 
     def _recorded(self, ids: Tensor, positions: Tensor) -> Tensor:
         """What the model says, and how it came to it in `self.play`."""
-        if any(module._forward_hooks or module._forward_pre_hooks for module in self.trunk.modules()):
-            raise CannotRecordError("it has hooks, which somebody wants to be called")
         config: Any = self.trunk.config
         usual = config._attn_implementation
-        ALL_ATTENTION_FUNCTIONS[STEP], config._attn_implementation, self.cache.recording = self.cache.attention, STEP, True
+        step = f"{STEP}_{id(self.cache)}"  # a name of its own, for another thread may record another model
+        ALL_ATTENTION_FUNCTIONS[step], config._attn_implementation, self.cache.recording = self.cache.attention, step, True
         try:
             with Recording(ids, positions) as recording:
                 hidden = self._whole(ids, positions, None)
         finally:
             config._attn_implementation, self.cache.recording = usual, False
-            del ALL_ATTENTION_FUNCTIONS[STEP]
+            del ALL_ATTENTION_FUNCTIONS[step]
         self.play = recording.finished(hidden)
         return hidden
 
