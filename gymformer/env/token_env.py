@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
@@ -78,11 +79,15 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
             raise ValueError(f'at_limit={at_limit!r} is not known; use "truncate" or "terminate"')
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode={render_mode!r} is not one of {self.metadata['render_modes']}")
-        if isinstance(reward_fn, Sequence | RewardComponent):
+        if isinstance(reward_fn, Sequence | RewardComponent) and not isinstance(reward_fn, str):
             reward_fn = RewardSum([reward_fn] if isinstance(reward_fn, RewardComponent) else reward_fn)
         if reward_fn is not None and not callable(reward_fn):
             raise TypeError(f"reward_fn is a {type(reward_fn).__name__}, but must be a function of the text, a RewardComponent, a RewardSum, or "
                             "several components: [RewardComponent.of_text(name, function, weight), ...]")  # fmt: skip
+        if reward_fn is not None and not isinstance(reward_fn, RewardSum) and not _takes_a_text(reward_fn):
+            raise TypeError(f"reward_fn is called with one argument, the text, but {getattr(reward_fn, '__name__', reward_fn)!r} takes "
+                            f"{signature(reward_fn)}; a RewardComponent's function reads the prompt too: "
+                            'RewardComponent(name, weight, lambda state: float(... state["prompt"], state["text"]))')  # fmt: skip
         self.tokenizer = load_tokenizer(tokenizer)
         self.codec = Codec(self.tokenizer)
         self.ends = self.codec.eos  # tokens that end a text without being part of it
@@ -191,3 +196,13 @@ class TokenEnv(gym.Env[tuple[int, ...], Any]):
         if self.render_mode == "ansi":
             return ansi(self.codec.text(self._prompt), self.codec.text(self._new))
         return None
+
+
+def _takes_a_text(function: Callable[..., Any]) -> bool:
+    try:
+        signature(function).bind("")
+    except TypeError:
+        return False
+    except ValueError:  # some callables written in C do not tell
+        return True
+    return True

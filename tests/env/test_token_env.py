@@ -158,6 +158,16 @@ def test_several_rewards_that_are_no_sum_are_refused_with_the_way_to_add_them():
     ):
         Copy(TOKENIZER, reward_fn=[len, len])
 
+    def length_reward(completions, prompts):
+        return [len(text) for text in completions]
+
+    with pytest.raises(
+        TypeError, match=r"called with one argument, the text, but 'length_reward' takes \(completions, prompts\)"
+    ):
+        Copy(TOKENIZER, reward_fn=length_reward)
+    with pytest.raises(TypeError, match="reward_fn is a str"):
+        Copy(TOKENIZER, reward_fn="len")
+
 
 def test_ansi_shows_prompt_and_continuation_and_no_terminal_obeys_it():
     env = Copy(TOKENIZER, render_mode="ansi")

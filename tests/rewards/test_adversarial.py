@@ -22,8 +22,8 @@ GRADED = [
     # the question again, an unfinished calculation, an annotation
     ("48/2=24", "24", False), ("<<48/2=24>>24", "24", False), ("2^3", "8", False), ("2*4", "8", False),
     ("(8)", "8", False), ("[8]", "8", False), ("8!", "8", False), ("||8||", "8", False), ("\\sqrt{64}", "8", False),
-    # equal numbers, however they are written; a quotient is one
-    ("48/2", "24", True),
+    ("48/2", "24", False), ("\\frac{48}{2}", "24", False), ("24/1", "24", False), ("48/2", "48/2", True), ("24", "48/2", True),
+    # equal numbers, however they are written
     ("18.0", "18", True), ("1,000", "1000", True), ("1000", "1,000", True), ("$18", "18", True), ("\\$18", "18", True),
     ("$18.00", "18", True), ("18.", "18", True), ("+18", "18", True), ("018", "18", True), ("−5", "-5", True), ("-0", "0", True),
     ("0.50", "1/2", True), ("\\frac{1}{2}", "0.5", True), ("\\frac12", "\\frac{1}{2}", True), ("\\dfrac{2}{4}", "1/2", True),
