@@ -3,11 +3,10 @@
 from statistics import median
 from typing import Any
 
-from tables import Target, table, where
+from tables import Tables, Target, table
 
-__all__ = ["MARKER", "render", "section", "targets"]
+__all__ = ["TABLES", "targets"]
 
-MARKER = "agents"  # of the README's part that these tables fill
 TITLES = {
     "blackjack": "Blackjack-v1: below the optimum of -0.0431",
     "lake": "FrozenLake-v1, not slippery: episodes at the goal",
@@ -62,36 +61,20 @@ def answers(game: dict[str, Any]) -> int:
     return game["at_once"] + 2 * (game["corrected"] + game["fallbacks"])
 
 
-def render(results: dict[str, dict[str, Any]]) -> str:
-    return "\n\n".join(f"### agents: {name}\n\n{section(name, result)}" for name, result in results.items())
-
-
-def section(name: str, result: dict[str, Any]) -> str:
-    match name:
-        case "learning":
-            parts = _learning(result["tasks"])
-        case "speed":
-            parts = [_speed(result["rounds"])]
-        case _:
-            parts = [_server(result["games"])]
-    goals = "\n".join(f"- {target}" for target in targets(name, result))
-    return "\n\n".join([*parts, *([goals] if goals else []), where(result)])
-
-
-def _learning(tasks: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _learning(result: dict[str, Any]) -> str:
     parts = []
-    for task, runs in tasks.items():
+    for task, runs in result["tasks"].items():
         digits = ".4f" if task == "blackjack" else ".1%"
         rows = [[str(run["seed"]), *(f"{abs(run[when][how]):{digits}}" for when in ("before", "after") for how in ("greedy", "sampled")),
                  f"{run['episodes']:,}", f"{run['seconds']:.0f}"] for run in runs]  # fmt: skip
         header = [TITLES[task] + "; seed", "before, greedy", "sampled", "after, greedy", "sampled", "episodes", "CPU seconds"]
         parts.append(table(header, rows))
-    return parts
+    return "\n\n".join(parts)
 
 
-def _speed(rounds: dict[str, list[dict[str, Any]]]) -> str:
+def _speed(result: dict[str, Any]) -> str:
     rows = []
-    for name, records in rounds.items():
+    for name, records in result["rounds"].items():
         steps = sorted(record["steps"] / record["seconds"] for record in records)
         tokens = sorted(map(tokens_a_second, records))
         each = median(record["tokens"] / record["steps"] for record in records)
@@ -104,7 +87,7 @@ def _speed(rounds: dict[str, list[dict[str, Any]]]) -> str:
                 f"{each:.2f}",
             ]
         )
-    found = sorted(times(rounds))
+    found = sorted(times(result["rounds"]))
     text = (
         f"\n\nAt equal sampled tokens: {median(found):.1f} times as many ({found[0]:.1f} to {found[-1]:.1f})." if found else ""
     )
@@ -117,7 +100,8 @@ def _speed(rounds: dict[str, list[dict[str, Any]]]) -> str:
     )
 
 
-def _server(games: list[dict[str, Any]]) -> str:
+def _server(result: dict[str, Any]) -> str:
+    games = result["games"]
     names = ("episodes", "at_once", "corrected", "fallbacks")
     every = {"game": "**all**"} | {name: sum(game[name] for game in games) for name in names}
     rows = [
@@ -127,3 +111,8 @@ def _server(games: list[dict[str, Any]]) -> str:
     header = ["models/player behind `transformers serve`", "episodes", "an action at once", "after one correction", "none: the fallback",
               "answers", "of them an action"]  # fmt: skip
     return table(header, rows)
+
+
+TABLES = Tables(
+    "agents", "agents: ", "agents_", {"learning": _learning, "speed": _speed, "server": _server}, targets, bullet="-"
+)

@@ -6,15 +6,13 @@ python benchmarks/agents.py tables [--check]     write the README's tables from 
 """
 
 import argparse
-import json
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import agent_tables
-import tables
-from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, ask, in_turn, machine, results_in, side_by_side, write
+from agent_tables import TABLES
+from driver import arguments, drive, wanted
+from running import ask, in_turn, measured_before, side_by_side
 from venvs import python_of
 
 SEEDS = 3
@@ -45,13 +43,10 @@ QUICK = {
 
 def learning(options: argparse.Namespace) -> dict[str, Any]:
     """Every task with three seeds. With --only, these tasks take their places among the results that are there."""
-    path = options.out / "agents_learning.json"
-    found = json.loads(path.read_text())["tasks"] if options.only and path.is_file() else {}
-    for task, settings in TASKS.items():
-        if options.only and task not in options.only:
-            continue
-        quick = QUICK["learning"] if options.quick else {}
-        each = [{"task": task, "seed": seed, **settings, **quick} for seed in range(1 if options.quick else SEEDS)]
+    found = measured_before(options.out, "agents_learning", "tasks") if options.only else {}
+    quick = QUICK["learning"] if options.quick else {}
+    for task in wanted(options, TASKS):
+        each = [{"task": task, "seed": seed, **TASKS[task], **quick} for seed in range(1 if options.quick else SEEDS)]
         found[task] = side_by_side(options.at_once, "agent_learning.py", "learn", each)
     return {"tasks": found}
 
@@ -59,11 +54,8 @@ def learning(options: argparse.Namespace) -> dict[str, Any]:
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """Acting and learning, each in a process of its own, one after the other in turn."""
     quick = QUICK["speed"] if options.quick else {}
-    asked = {
-        name: partial(_asked, script, own | quick)
-        for name, (script, own) in CONTENDERS.items()
-        if not options.only or name in options.only
-    }
+    chosen = {name: CONTENDERS[name] for name in wanted(options, CONTENDERS)}
+    asked = {name: partial(_asked, script, own | quick) for name, (script, own) in chosen.items()}
     return {"rounds": in_turn(1 if options.quick else ROUNDS, asked, SPEED | quick, "speed")}
 
 
@@ -80,45 +72,11 @@ def server(options: argparse.Namespace) -> dict[str, Any]:
 COMMANDS = {"learning": learning, "speed": speed, "server": server}
 
 
-def run(name: str, options: argparse.Namespace) -> bool:
-    """Measures, writes <out>/agents_<name>.json, prints the tables; whether all targets were met."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    result = COMMANDS[name](options) | {"machine": machine((*PACKAGES, "transformers"))}
-    write(f"agents_{name}", result, options.out)
-    print("\n" + agent_tables.section(name, result))
-    return all(target.met for target in agent_tables.targets(name, result))
-
-
-def write_tables(out: Path, check: bool) -> bool:
-    """The README's tables from the results; with `check`, only whether they are what the README has."""
-    results = {
-        name.removeprefix("agents_"): result
-        for name, result in results_in(out, [f"agents_{name}" for name in COMMANDS]).items()
-    }
-    return tables.fill(HERE / "README.md", agent_tables.MARKER, agent_tables.render(results), check)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=[*COMMANDS, "all", "tables"])
-    parser.add_argument(
-        "--quick", action="store_true", help="one short run of each, to see that everything works; figures mean nothing"
-    )
+    parser = arguments(__doc__, COMMANDS)
     parser.add_argument("--only", nargs="+", choices=[*TASKS, *CONTENDERS], help="only these tasks or contenders")
     parser.add_argument("--at-once", type=int, default=2, help="learning: runs side by side")
-    parser.add_argument("--out", type=Path, help="where the results go (benchmarks/results; with --quick a folder git ignores)")
-    parser.add_argument("--check", action="store_true", help="tables: fail if the README differs from the results")
-    options = parser.parse_args()
-    options.out = options.out or (QUICK_RESULTS if options.quick else RESULTS)
-    if options.command == "tables":
-        ok = write_tables(options.out, options.check)
-        if not ok:
-            print("benchmarks/README.md differs from the results; run: python benchmarks/agents.py tables", file=sys.stderr)
-        return int(not ok)
-    met = [run(name, options) for name in (COMMANDS if options.command == "all" else [options.command])]
-    if options.command == "all" and options.out == RESULTS:
-        write_tables(options.out, check=False)
-    return int(not all(met))
+    return drive(parser.parse_args(), COMMANDS, TABLES)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ from statistics import mean, median
 from typing import Any
 
 from language_tables import TITLES, Runs, middle, rate, ratios, seconds
-from tables import Target, table, where
+from tables import Tables, Target, table
 
-__all__ = ["MARKER", "draw_control", "draw_learning", "render", "section", "targets"]
+__all__ = ["TABLES", "draw_control", "draw_learning", "targets"]
 
-MARKER = "algorithms"  # of the README's part that these tables fill
 NAMES = {"ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "reinforce_stable": "ReinforceStable", "reinforce": "Reinforce",
          "a2c": "A2C"}  # fmt: skip
 PROMISED = ("ppo", "grpo", "rloo", "reinforce_stable")  # of which three must gain so much in every seed, in so many CPU seconds
@@ -62,21 +61,6 @@ def _learning_targets(task: str, runs: Runs) -> list[Target]:
 def gain(run: dict[str, Any]) -> float:
     """Of the sampled policy's accuracy."""
     return run["after"]["sampled"] - run["before"]["sampled"]
-
-
-def render(results: dict[str, dict[str, Any]]) -> str:
-    """All results as one Markdown text; what has not been measured is named."""
-    return "\n\n".join(
-        section(name, results[name]) if name in results
-        else f"### algorithms: {name}\n\nNot measured yet: `python benchmarks/algorithms.py {name}`."
-        for name in SECTIONS
-    )  # fmt: skip
-
-
-def section(name: str, result: dict[str, Any]) -> str:
-    """The tables of one command, its targets, and what it was measured on."""
-    promised = "\n".join(f"* {target}" for target in targets(name, result))
-    return "\n\n".join(filter(None, (f"### algorithms: {name}", SECTIONS[name](result), promised, where(result))))
 
 
 def _learning(result: dict[str, Any]) -> str:
@@ -190,4 +174,10 @@ def _curves(pane: Any, name: str, curves: list[list[list[float]]]) -> None:
     pane.legend()
 
 
-SECTIONS = {"learning": _learning, "control": _control, "speed": _speed}
+TABLES = Tables(
+    "algorithms",
+    "algorithms: ",
+    "algorithms_",
+    {"learning": _learning, "control": _control, "speed": _speed},
+    targets,
+)

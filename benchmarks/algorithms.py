@@ -5,17 +5,14 @@ python benchmarks/algorithms.py tables [--check]     write the README's tables f
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import algorithm_tables
 import language
-import tables
+from driver import arguments, drive, wanted
 from language import Contender
-from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, in_turn, machine, results_in, side_by_side, write
+from running import in_turn, measured_before, side_by_side
 
 SEEDS = 3
 LEARNERS = {  # algorithm -> its config, in all else the defaults
@@ -56,12 +53,13 @@ QUICK = {
 def learning(options: argparse.Namespace) -> dict[str, Any]:
     """Each algorithm on the same number of sampled tokens. With --task one task is measured, and takes its place among the
     results that are there."""
-    found = there(options, "learning", options.task, {"tasks": {}})
+    tasks = measured_before(options.out, "algorithms_learning", "tasks") if options.task else {}
     for task, of_task in TASKS.items():
         if options.task in (None, task):
             each = [{"task": task, "algorithm": name, "config": LEARNERS[name], "seed": seed, **LEARNING, **of_task}
                     for name in wanted(options, LEARNERS) if name not in LEFT_OUT.get(task, ()) for seed in seeds(options)]  # fmt: skip
-            found["tasks"][task] = by_algorithm(answers(options, "alg_learning.py", "learning", each))
+            tasks[task] = by_algorithm(answers(options, "alg_learning.py", "learning", each))
+    found = {"tasks": tasks}
     algorithm_tables.draw_learning(found, options.out / "algorithms_learning.png")
     return found
 
@@ -78,28 +76,18 @@ def control(options: argparse.Namespace) -> dict[str, Any]:
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """Whole iterations of everyone in turn. With --setting one setting is measured, and takes its place among the results that
     are there."""
-    found = there(options, "speed", options.setting, {"settings": {}})
+    settings = measured_before(options.out, "algorithms_speed", "settings") if options.setting else {}
     asked = {name: CONTENDERS[name].asked("speed") for name in wanted(options, CONTENDERS)}
     for setting, plan in SETTINGS.items():
         if options.setting in (None, setting):
             rounds = 1 if options.quick else language.ROUNDS.get(setting, 3)
             plan = plan | (QUICK["speed"] if options.quick else {})
-            found["settings"][setting] = in_turn(rounds, asked, plan, f"speed, {setting}")
-    return found
-
-
-def wanted(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
-    return [name for name in names if not options.only or name in options.only]
+            settings[setting] = in_turn(rounds, asked, plan, f"speed, {setting}")
+    return {"settings": settings}
 
 
 def seeds(options: argparse.Namespace) -> range:
     return range(1 if options.quick else SEEDS)
-
-
-def there(options: argparse.Namespace, name: str, part: str | None, nothing: dict[str, Any]) -> dict[str, Any]:
-    """The results that a part is added to; nothing where all is measured."""
-    path = options.out / f"algorithms_{name}.json"
-    return json.loads(path.read_text()) if part and path.is_file() else nothing
 
 
 def answers(options: argparse.Namespace, script: str, command: str, each: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,48 +106,14 @@ def by_algorithm(runs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 COMMANDS = {"learning": learning, "control": control, "speed": speed}
 
 
-def run(name: str, options: argparse.Namespace) -> bool:
-    """Measures, writes <out>/algorithms_<name>.json, prints the tables; whether all targets were met."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    result = COMMANDS[name](options) | {"machine": machine((*PACKAGES, "transformers"))}
-    write(f"algorithms_{name}", result, options.out)
-    print("\n" + algorithm_tables.section(name, result))
-    return all(target.met for target in algorithm_tables.targets(name, result))
-
-
-def write_tables(out: Path, check: bool) -> bool:
-    """The README's tables from the results; with `check`, only whether they are what the README has."""
-    names = [f"algorithms_{name}" for name in COMMANDS]
-    results = {name.removeprefix("algorithms_"): result for name, result in results_in(out, names).items()}
-    return tables.fill(HERE / "README.md", algorithm_tables.MARKER, algorithm_tables.render(results), check)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=[*COMMANDS, "all", "tables"])
-    parser.add_argument(
-        "--quick", action="store_true", help="one short run of each, to see that everything works; figures mean nothing"
-    )
+    parser = arguments(__doc__, COMMANDS, aside=("quick", "only"))
     everyone = dict.fromkeys([*LEARNERS, *CONTROL, *CONTENDERS])
     parser.add_argument("--only", nargs="+", choices=list(everyone), help="only these algorithms or contenders")
     parser.add_argument("--task", choices=list(TASKS), help="learning: only this task")
     parser.add_argument("--setting", choices=list(SETTINGS), help="speed: only this setting")
     parser.add_argument("--at-once", type=int, default=2, help="learning and control: runs side by side")
-    parser.add_argument(
-        "--out", type=Path, help="where the results go (benchmarks/results; with --quick or --only a folder git ignores)"
-    )
-    parser.add_argument("--check", action="store_true", help="tables: fail if the README differs from the results")
-    options = parser.parse_args()
-    options.out = options.out or (QUICK_RESULTS if options.quick or options.only else RESULTS)
-    if options.command == "tables":
-        ok = write_tables(options.out, options.check)
-        if not ok:
-            print("benchmarks/README.md differs from the results; run: python benchmarks/algorithms.py tables", file=sys.stderr)
-        return int(not ok)
-    met = [run(name, options) for name in (COMMANDS if options.command == "all" else [options.command])]
-    if options.command == "all" and options.out == RESULTS:
-        write_tables(options.out, check=False)
-    return int(not all(met))
+    return drive(parser.parse_args(), COMMANDS, algorithm_tables.TABLES)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python benchmarks/classic.py tables [--check]      write the README's tables fro
 """
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -15,13 +14,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import tables
-from running import ENVIRONMENT, HERE, NO_GPU, QUICK_RESULTS, RESULTS, Ask, ask, in_turn, machine, results_in, write
+from classic_tables import KINDS, OPTIMIZERS, TABLES
+from driver import arguments, drive
+from running import ENVIRONMENT, NO_GPU, Ask, ask, in_turn, machine, measured_before, write
 from venvs import python_of
 
 from gymformer.presets import preset_names
 
-COMMANDS = ("speed", "solve", "learning", "import")
+PACKAGES = ("gymformer", "torch", "gymnasium", "numpy")  # transformers need not be there
 
 # rl-baselines3-zoo, hyperparams/ppo.yml, CartPole-v1.
 ZOO = {"num_envs": 8, "rollout_steps": 32, "epochs": 20, "minibatch_size": 256, "gamma": 0.98, "lam": 0.8, "lr": 1e-3}
@@ -61,18 +61,18 @@ def contenders(cleanrl: Path | None) -> dict[str, Callable[[str, dict[str, Any]]
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
-    rounds, result = 1 if options.quick else 5, {"machine": machine(), "settings": {}, "gradient_step": {}}
+    rounds, result = 1 if options.quick else 5, {"settings": {}, "gradient_step": {}}
     quick = {"iterations": 3, "warm_up": 1} if options.quick else {}
     everyone = contenders(options.cleanrl)
     for setting, names in (("zoo", everyone.keys()), ("large", ("gymformer", "sb3", "numpy"))):
         asked = {name: lambda s, name=name: everyone[name]("speed", s) for name in names}
         result["settings"][setting] = in_turn(rounds, asked, SETTINGS[setting] | quick, f"speed, {setting}")
     one = {"steps": 3_000 if options.quick else 20_000}
-    result["one"] = in_turn(rounds, parts("one", tables.KINDS), one, "one environment")
+    result["one"] = in_turn(rounds, parts("one", KINDS), one, "one environment")
     for size in (64, 256, 2048):
         steps = (30_000 if options.quick else 1_000_000) // (size + 500)  # about as long for each size
         plan = {"minibatch_size": size, "steps": steps}
-        result["gradient_step"][str(size)] = in_turn(rounds, parts("gradient_step", tables.OPTIMIZERS), plan, f"step of {size}")
+        result["gradient_step"][str(size)] = in_turn(rounds, parts("gradient_step", OPTIMIZERS), plan, f"step of {size}")
     return result
 
 
@@ -83,14 +83,13 @@ def parts(task: str, kinds: Iterable[str]) -> dict[str, Ask]:
 
 def solve(options: argparse.Namespace) -> dict[str, Any]:
     asked = {name: lambda s, one=one: one("solve", s) for name, one in contenders(options.cleanrl).items()}
-    return {"machine": machine(), "runs": in_turn(1 if options.quick else 5, asked, SOLVE, "solve")}
+    return {"runs": in_turn(1 if options.quick else 5, asked, SOLVE, "solve")}
 
 
 def learning(options: argparse.Namespace) -> dict[str, Any]:
     """Adds to the results that are there: one environment can be measured by itself. An environment without a preset has
     no runs, and misses its target."""
-    path = options.out / "learning.json"
-    environments = json.loads(path.read_text())["environments"] if path.is_file() else {}
+    environments = measured_before(options.out, "learning", "environments")
     for name, plan in LEARNING.items():
         if options.env not in (None, name, plan["env"]):
             continue
@@ -107,8 +106,8 @@ def learning(options: argparse.Namespace) -> dict[str, Any]:
             runs.append(run)
         environments[name] = {"date": time.strftime("%Y-%m-%d"), "runs": runs}
         # Written each time: the whole takes long, and what is done should survive an interruption.
-        write("learning", result := {"machine": machine(), "environments": environments}, options.out)
-    return result
+        write("learning", {"machine": machine(PACKAGES), "environments": environments}, options.out)
+    return {"environments": environments}
 
 
 def import_time(options: argparse.Namespace) -> dict[str, Any]:
@@ -121,45 +120,19 @@ def import_time(options: argparse.Namespace) -> dict[str, Any]:
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             if number:  # the first reads the files from the disk
                 seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return {"machine": machine(), "seconds": seconds}
+    return {"seconds": seconds}
 
 
-def run(name: str, options: argparse.Namespace) -> bool:
-    """Measures, writes <out>/<name>.json, prints the tables; whether all targets were met."""
-    result = {"speed": speed, "solve": solve, "learning": learning, "import": import_time}[name](options)
-    write(name, result, options.out)
-    print("\n" + tables.render({name: result}).partition(f"### {name}")[2].partition("\n### ")[0])
-    return all(target.met for target in tables.targets(name, result))
-
-
-def write_tables(out: Path, check: bool) -> bool:
-    """The README's tables from the results; with `check`, only whether they are what the README has."""
-    return tables.fill(HERE / "README.md", tables.MARKER, tables.render(results_in(out, COMMANDS)), check)
+COMMANDS = {"speed": speed, "solve": solve, "learning": learning, "import": import_time}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=[*COMMANDS, "all", "tables"])
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round, to see that everything runs; figures mean little"
-    )
-    parser.add_argument("--out", type=Path, help="where the results go (benchmarks/results; with --quick a folder git ignores)")
+    parser = arguments(__doc__, COMMANDS)
     parser.add_argument(
         "--cleanrl", type=Path, help="a clone of github.com/vwxyzjn/cleanrl, whose cleanrl/ppo.py then takes part"
     )
     parser.add_argument("--env", choices=list(LEARNING), help="learning: only this one; the others' results stay")
-    parser.add_argument("--check", action="store_true", help="tables: fail if the README differs from the results")
-    options = parser.parse_args()
-    options.out = options.out or (QUICK_RESULTS if options.quick else RESULTS)
-    if options.command == "tables":
-        ok = write_tables(options.out, options.check)
-        if not ok:
-            print("benchmarks/README.md differs from the results; run: python benchmarks/classic.py tables", file=sys.stderr)
-        return int(not ok)
-    met = [run(name, options) for name in (COMMANDS if options.command == "all" else [options.command])]
-    if options.command == "all" and options.out == RESULTS:
-        write_tables(options.out, check=False)
-    return int(not all(met))
+    return drive(parser.parse_args(), COMMANDS, TABLES, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,14 @@ python benchmarks/language.py tables [--check]       write the README's tables f
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import language_tables
-import tables
-from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, Ask, ask, cpu_info, in_turn, machine, results_in, write
+from driver import arguments, drive, wanted
+from language_tables import TABLES
+from running import Ask, ask, cpu_info, in_turn, machine, measured_before
 from venvs import python_of
 
 
@@ -69,19 +67,18 @@ QUICK = {"tokens": 4, "iterations": 1}
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """Whole iterations of everyone, and the product of matrices that the machine is measured with. With --setting one setting
     is measured, and takes its place among the results that are there."""
-    path = options.out / "language_speed.json"
-    there = json.loads(path.read_text()) if options.setting and path.is_file() else {"settings": {}, "left_out": {}}
-    result: dict[str, Any] = there | {"machine": machine((*PACKAGES, "transformers"))}
+    parts = ("settings", "left_out")
+    found = {part: measured_before(options.out, "language_speed", part) if options.setting else {} for part in parts}
     for setting, (names, plan) in SETTINGS.items():
         if options.setting not in (None, setting):
             continue
         if plan["dtype"] == "bfloat16" and not has_bf16():
             why = f"this processor has no bfloat16 instructions ({', '.join(sorted(BF16_FLAGS))})"
             print(f"speed, {setting}, is left out: {why}", flush=True)
-            result["left_out"][setting] = why
+            found["left_out"][setting] = why
             continue
-        result["settings"][setting] = measured(options, names, plan, f"speed, {setting}")
-    return result
+        found["settings"][setting] = measured(options, names, plan, f"speed, {setting}")
+    return found
 
 
 def has_bf16() -> bool:
@@ -89,7 +86,7 @@ def has_bf16() -> bool:
 
 
 def measured(options: argparse.Namespace, names: list[str], plan: dict[str, Any], what: str) -> dict[str, list[dict]]:
-    asked = {name: CONTENDERS[name].asked("speed") for name in names if name in options.only}
+    asked = {name: CONTENDERS[name].asked("speed") for name in wanted(options, names)}
     on_gpu = plan["device"] == "cuda"
     product = {"size": 8192, "repeats": 50} if on_gpu else {"size": 2048, "repeats": 10}
     asked["peak"] = lambda s: ask(sys.executable, "lang_peak.py", "peak", s | product)
@@ -99,12 +96,11 @@ def measured(options: argparse.Namespace, names: list[str], plan: dict[str, Any]
 
 def gpu(options: argparse.Namespace) -> dict[str, Any]:
     """`speed` on a GPU, and where the time goes there."""
-    name = name_of_gpu()
-    result: dict[str, Any] = {"machine": machine((*PACKAGES, "transformers")), "settings": {}, "profiles": {}}
-    result["machine"]["cpu"] = f"{name}, {result['machine']['cpu']}"
+    name, host = name_of_gpu(), machine()
+    result: dict[str, Any] = {"machine": host | {"cpu": f"{name}, {host['cpu']}"}, "settings": {}, "profiles": {}}
     for setting, (names, plan) in GPU_SETTINGS.items():
         result["settings"][setting] = measured(options, names, plan, f"speed, {setting}")
-        profiled = {name: CONTENDERS[name].asked("profile") for name in ("gymformer", "hand") if name in options.only}
+        profiled = {name: CONTENDERS[name].asked("profile") for name in wanted(options, ("gymformer", "hand"))}
         result["profiles"][setting] = {name: one(plan | {"seed": 0}) for name, one in profiled.items()}
     return result
 
@@ -124,18 +120,15 @@ def name_of_gpu() -> str:
 def memory(options: argparse.Namespace) -> dict[str, Any]:
     """The peak of each contender's process in the middle setting."""
     names, plan = SETTINGS["M"]
-    asked = {name: CONTENDERS[name].asked("speed") for name in names if name in options.only}
-    runs = in_turn(1, asked, plan | (QUICK if options.quick else {}), "memory, M")
-    return {"machine": machine((*PACKAGES, "transformers")), "runs": runs}
+    asked = {name: CONTENDERS[name].asked("speed") for name in wanted(options, names)}
+    return {"runs": in_turn(1, asked, plan | (QUICK if options.quick else {}), "memory, M")}
 
 
 def length(options: argparse.Namespace) -> dict[str, Any]:
     """The cost of a token in short and in long continuations."""
-    names = [name for name in ("gymformer", "hand") if name in options.only]
     asked = {f"{name} {tokens}": CONTENDERS[name].asked("speed", tokens=tokens // 16 if options.quick else tokens, **own)
-             for name in names for tokens, own in LENGTHS.items()}  # fmt: skip
-    runs = in_turn(1 if options.quick else 3, asked, S, "length")
-    return {"machine": machine((*PACKAGES, "transformers")), "runs": runs}
+             for name in wanted(options, ("gymformer", "hand")) for tokens, own in LENGTHS.items()}  # fmt: skip
+    return {"runs": in_turn(1 if options.quick else 3, asked, S, "length")}
 
 
 def learning(options: argparse.Namespace) -> dict[str, Any]:
@@ -146,57 +139,26 @@ def learning(options: argparse.Namespace) -> dict[str, Any]:
                for seed in range(1 if options.quick else 3)]
         for name, kind in LEARNERS.items()
     }  # fmt: skip
-    return {"machine": machine((*PACKAGES, "transformers")), "runs": runs}
+    return {"runs": runs}
 
 
 COMMANDS = {"speed": speed, "memory": memory, "length": length, "learning": learning}
 
 
-def run(name: str, options: argparse.Namespace) -> bool:
-    """Measures, writes <out>/language_<name>.json, prints the tables; whether all targets were met."""
-    result = gpu(options) if name == "gpu" else COMMANDS[name](options)
-    write(f"language_{name}", result, options.out)
-    print("\n" + language_tables.section(name, result))
-    return all(target.met for target in language_tables.targets(name, result))
-
-
-def write_tables(out: Path, check: bool) -> bool:
-    """The README's tables from the results; with `check`, only whether they are what the README has."""
-    names = [f"language_{name}" for name in language_tables.SECTIONS]
-    results = {name.removeprefix("language_"): result for name, result in results_in(out, names).items()}
-    return tables.fill(HERE / "README.md", language_tables.MARKER, language_tables.render(results), check)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=[*COMMANDS, "all", "tables"])
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round, to see that everything runs; figures mean little"
-    )
+    parser = arguments(__doc__, COMMANDS, aside=("quick", "only"))
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), help="only these contenders")
     parser.add_argument(
         "--device", choices=["cpu", "cuda"], default="cpu", help="speed: cuda measures a GPU's settings instead"
     )
     parser.add_argument("--setting", choices=list(SETTINGS), help="speed: only this setting")
-    parser.add_argument(
-        "--out", type=Path, help="where the results go (benchmarks/results; with --quick or --only a folder git ignores)"
-    )
-    parser.add_argument("--check", action="store_true", help="tables: fail if the README differs from the results")
     options = parser.parse_args()
-    options.out = options.out or (QUICK_RESULTS if options.quick or options.only else RESULTS)
-    options.only = options.only or list(CONTENDERS)
-    if options.device == "cuda" and options.command != "speed":
+    if options.device == "cpu":
+        return drive(options, COMMANDS, TABLES)
+    if options.command != "speed":
         parser.error(f"--device cuda is for speed, not for {options.command}")
-    if options.command == "tables":
-        ok = write_tables(options.out, options.check)
-        if not ok:
-            print("benchmarks/README.md differs from the results; run: python benchmarks/language.py tables", file=sys.stderr)
-        return int(not ok)
-    chosen = "gpu" if options.device == "cuda" else options.command
-    met = [run(name, options) for name in (COMMANDS if chosen == "all" else [chosen])]
-    if chosen == "all" and options.out == RESULTS:
-        write_tables(options.out, check=False)
-    return int(not all(met))
+    options.command = "gpu"  # the name of its result
+    return drive(options, {"gpu": gpu}, TABLES)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ from math import nan
 from statistics import median
 from typing import Any
 
-from tables import Target, table, where
+from tables import Tables, Target, table
 
-__all__ = ["MARKER", "SECTIONS", "render", "section", "targets"]
+__all__ = ["TABLES", "targets"]
 
-MARKER = "language"  # of the README's part that these tables fill
 NAMES = {
     "gymformer": "gymformer: PPO, reference, value head",
     "trl_ppo": "TRL's last PPO: reference, value model",
@@ -85,22 +84,6 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
         case "gpu":
             return []
     raise ValueError(name)
-
-
-def render(results: dict[str, dict[str, Any]]) -> str:
-    """All results as one Markdown text; what has not been measured is named."""
-    command = {"gpu": "speed --device cuda"}
-    return "\n\n".join(
-        section(name, results[name]) if name in results
-        else f"### language: {name}\n\nNot measured yet: `python benchmarks/language.py {command.get(name, name)}`."
-        for name in SECTIONS
-    )  # fmt: skip
-
-
-def section(name: str, result: dict[str, Any]) -> str:
-    """The tables of one command, its targets, and what it was measured on."""
-    promised = "\n".join(f"* {target}" for target in targets(name, result))
-    return "\n\n".join(filter(None, (f"### language: {name}", SECTIONS[name](result), promised, where(result))))
 
 
 def _speed(result: dict[str, Any]) -> str:
@@ -201,4 +184,11 @@ def _learning(result: dict[str, Any]) -> str:
     return table(header, rows)
 
 
-SECTIONS = {"speed": _speed, "memory": _memory, "length": _length, "learning": _learning, "gpu": _speed}
+TABLES = Tables(
+    "language",
+    "language: ",
+    "language_",
+    {"speed": _speed, "memory": _memory, "length": _length, "learning": _learning, "gpu": _speed},
+    targets,
+    arguments={"gpu": "speed --device cuda"},
+)

@@ -5,11 +5,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tables import Target, table, where
+from tables import Tables, Target, table
 
-__all__ = ["MARKER", "draw", "render", "section", "targets"]
+__all__ = ["TABLES", "draw", "targets"]
 
-MARKER = "preferences"  # of the README's part that these tables fill
 GAP = 0.03  # between the accuracy that the noise allows and a reward model's
 LATE = 5  # updates whose mean is a point of the tables
 
@@ -53,21 +52,6 @@ def smooth(curve: list[dict[str, float]]) -> list[dict[str, float]]:
         {name: mean(point[name] for point in curve[max(0, end - LATE) : end]) for name in curve[0]}
         for end in range(1, len(curve) + 1)
     ]
-
-
-def render(results: dict[str, dict[str, Any]]) -> str:
-    """All results as one Markdown text; what has not been measured is named."""
-    return "\n\n".join(
-        section(name, results[name]) if name in results
-        else f"### preferences: {name}\n\nNot measured yet: `python benchmarks/preferences.py {name}`."
-        for name in SECTIONS
-    )  # fmt: skip
-
-
-def section(name: str, result: dict[str, Any]) -> str:
-    """The tables of one command, its targets, and what it was measured on."""
-    promised = "\n".join(f"* {target}" for target in targets(name, result))
-    return "\n\n".join((f"### preferences: {name}", SECTIONS[name](result), promised, where(result)))
 
 
 def _reward(result: dict[str, Any]) -> str:
@@ -151,4 +135,10 @@ def _way(axes: Any, curve: list[dict[str, float]], colour: str, label: str, **st
     axes.plot(distance, [point["proxy"] for point in curve], ":", color=colour, **style)
 
 
-SECTIONS = {"reward": _reward, "rlhf": _rlhf, "overoptimisation": _overoptimisation, "summaries": _summaries}
+TABLES = Tables(
+    "preferences",
+    "preferences: ",
+    "preferences_",
+    {"reward": _reward, "rlhf": _rlhf, "overoptimisation": _overoptimisation, "summaries": _summaries},
+    targets,
+)

@@ -6,12 +6,11 @@ python benchmarks/preferences.py tables [--check]    write the README's tables f
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import preference_tables
-import tables
-from running import HERE, PACKAGES, QUICK_RESULTS, RESULTS, machine, results_in, side_by_side, write
+from driver import arguments, drive
+from running import side_by_side
 
 SEEDS = 3
 REWARD = {"batch_size": 4, "test_size": 0.1, "template": "chat", "eval_interval": 5000}  # one evaluation, at the end
@@ -75,44 +74,10 @@ def summaries(options: argparse.Namespace) -> dict[str, Any]:
 COMMANDS = {"reward": reward, "rlhf": rlhf, "overoptimisation": overoptimisation, "summaries": summaries}
 
 
-def run(name: str, options: argparse.Namespace) -> bool:
-    """Measures, writes <out>/preferences_<name>.json, prints the tables; whether all targets were met."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    result = COMMANDS[name](options) | {"machine": machine((*PACKAGES, "transformers"))}
-    write(f"preferences_{name}", result, options.out)
-    print("\n" + preference_tables.section(name, result))
-    return all(target.met for target in preference_tables.targets(name, result))
-
-
-def write_tables(out: Path, check: bool) -> bool:
-    """The README's tables from the results; with `check`, only whether they are what the README has."""
-    names = [f"preferences_{name}" for name in COMMANDS]
-    results = {name.removeprefix("preferences_"): result for name, result in results_in(out, names).items()}
-    return tables.fill(HERE / "README.md", preference_tables.MARKER, preference_tables.render(results), check)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=[*COMMANDS, "all", "tables"])
-    parser.add_argument(
-        "--quick", action="store_true", help="one short run of each, to see that everything works; figures mean nothing"
-    )
+    parser = arguments(__doc__, COMMANDS)
     parser.add_argument("--at-once", type=int, default=2, help="runs side by side")
-    parser.add_argument("--out", type=Path, help="where the results go (benchmarks/results; with --quick a folder git ignores)")
-    parser.add_argument("--check", action="store_true", help="tables: fail if the README differs from the results")
-    options = parser.parse_args()
-    options.out = options.out or (QUICK_RESULTS if options.quick else RESULTS)
-    if options.command == "tables":
-        ok = write_tables(options.out, options.check)
-        if not ok:
-            print(
-                "benchmarks/README.md differs from the results; run: python benchmarks/preferences.py tables", file=sys.stderr
-            )
-        return int(not ok)
-    met = [run(name, options) for name in (COMMANDS if options.command == "all" else [options.command])]
-    if options.command == "all" and options.out == RESULTS:
-        write_tables(options.out, check=False)
-    return int(not all(met))
+    return drive(parser.parse_args(), COMMANDS, preference_tables.TABLES)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS, QUICK_RESULTS = HERE / "results", HERE / ".peers" / "quick-results"
-PACKAGES = ("gymformer", "torch", "gymnasium", "numpy")
+PACKAGES = ("gymformer", "torch", "gymnasium", "numpy", "transformers")
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # everything is made here; and TRL need not warn of itself
@@ -70,6 +70,11 @@ def cpu_info(field: str) -> str:
 
 def results_in(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: json.loads(path.read_text()) for name in names if (path := folder / f"{name}.json").is_file()}
+
+
+def measured_before(folder: Path, name: str, part: str) -> dict[str, Any]:
+    """A part of a result that is there, to which more is added."""
+    return results_in(folder, [name]).get(name, {}).get(part, {})
 
 
 def write(name: str, result: dict[str, Any], folder: Path) -> None:

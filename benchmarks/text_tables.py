@@ -4,11 +4,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tables import Target, table, where
+from tables import Tables, Target, table
 
-__all__ = ["MARKER", "draw", "render", "section", "targets"]
+__all__ = ["TABLES", "draw", "targets"]
 
-MARKER = "text"  # of the README's part that these tables fill
 SECONDS = 600  # CPU seconds of a run, at most
 AT_MOST, AT_LEAST = 0.35, 0.6  # of the expert's success: before, and after
 BETTER_CALIBRATED, MORE_ELEMENTS = 0.75, 1.5  # times what it was before
@@ -16,12 +15,11 @@ TASKS = {"logic": "LogicPuzzle-v0", "memory": "MemoryBuffer-v0", "meta": "MetaRe
 NAMES = {"success": "success", "brier": "Brier score", "elements": "required elements", "return": "return", "tokens": "tokens",
          "stored": "entries stored", "hints": "hints", "turns": "turns"}  # fmt: skip
 SHARES = ("success", "elements")  # shown in percent
-MISSING = "Not measured yet: `python benchmarks/text_environments.py learning{}`."
 
 Result = dict[str, Any]
 
 
-def targets(result: Result) -> list[Target]:
+def targets(_: str, result: Result) -> list[Target]:
     """What every seed must reach, sampled tokens throughout: the worst seed's figure stands. A task that was not measured has none."""
     return [target for task, one in result["tasks"].items() for target in [*_learned(task, one), _in_time(task, one)]]
 
@@ -47,25 +45,11 @@ def ratio(run: Result, measure: str) -> float:
     return run["after"]["sampled"][measure] / run["before"]["sampled"][measure]
 
 
-def render(result: Result | None) -> str:
-    """The results as Markdown text; what has not been measured is named."""
-    return f"### text environments: learning\n\n{MISSING.format('')}" if result is None else section(result)
-
-
-def section(result: Result) -> str:
-    """The tables, the targets, and what it was measured on."""
+def _learning(result: Result) -> str:
     parts = [_task(task, result["tasks"][task]) for task in TASKS if task in result["tasks"]]
-    missing = [MISSING.format(f" --task {task}") for task in TASKS if task not in result["tasks"]]
-    promised = "\n".join(f"* {target}" for target in targets(result))
-    texts = [
-        "### text environments: learning",
-        "![learning curves](results/text_learning.png)",
-        *parts,
-        *missing,
-        promised,
-        where(result),
-    ]
-    return "\n\n".join(filter(None, texts))
+    missing = [f"Not measured yet: `python benchmarks/text_environments.py learning --task {task}`."
+               for task in TASKS if task not in result["tasks"]]  # fmt: skip
+    return "\n\n".join(["![learning curves](results/text_learning.png)", *parts, *missing])
 
 
 def _task(task: str, one: Result) -> str:
@@ -118,3 +102,6 @@ def draw(result: Result, path: Path) -> None:
         pane.grid(alpha=0.3)
         pane.legend(frameon=False)
     figure.savefig(path, dpi=80, metadata={"Software": None})
+
+
+TABLES = Tables("text_environments", "text environments: ", "text_", {"learning": _learning}, targets)

@@ -7,14 +7,11 @@ as `LLMAgent` plays over HTTP, where an answer is {"reflection": ..., "action": 
 equally likely: what is good to say is left to reinforcement learning.
 """
 
-import argparse
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -27,6 +24,7 @@ from gymformer.agents import LLMAgent, get_env_definition
 from gymformer.agents.answers import parse_answer
 from gymformer.env.chat import ChatFormat
 from gymformer.env.to_text import ToText
+from models._command import options_of, write_card
 from models._tokenizer import train_tokenizer
 from models._training import TrainingRecord, batches, train
 
@@ -369,13 +367,7 @@ probability; {json_share:.0%} of them over HTTP. {steps} steps of AdamW, {seen:,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "player")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="for a trial that teaches nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.process_time()
+    options = options_of("player", __doc__)
     model, tokenizer, record = make(options.seed, options.steps or STEPS)
     model.save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
@@ -389,9 +381,7 @@ def main() -> None:
         vocabulary=len(tokenizer), context=CONTEXT, seed=options.seed, json_share=JSON_SHARE, steps=record.steps, seen=record.tokens_seen,
         learned=record.tokens_learned, seconds=record.cpu_seconds, scores=scores, temperature=TEMPERATURE,
     )  # fmt: skip
-    (options.output / "README.md").write_text(card, encoding="utf-8")
-    (options.output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    print(f"{time.process_time() - started:.0f} CPU s in all", json.dumps(scores, indent=2))
+    write_card(options.output, card, scores)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,17 @@ training ends soon after the bare answers have become right often enough. So the
 a sure one lies beside it: something for reinforcement to bring out.
 """
 
-import argparse
-import json
 import math
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from gymformer.data.arithmetic import Problem, chain_sum, is_held_out
+from models._command import options_of, write_card
 from models._tokenizer import ASSISTANT, END, train_tokenizer
 from models._training import TrainingRecord, batches, train
 
@@ -181,13 +178,7 @@ On {problems} held-out sums:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "reasoner")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="of each phase, for a trial that teaches nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.process_time()
+    options = options_of("reasoner", __doc__, of="of each phase")
     short = {} if options.steps is None else dict.fromkeys(("first", "later", "cool_down"), options.steps)
     model, tokenizer, record = make(options.seed, **short)
     rng = np.random.default_rng([options.seed, 3])
@@ -206,9 +197,7 @@ def main() -> None:
         enough=GOOD_ENOUGH, cool_down=short.get("cool_down", COOL_DOWN), steps=record.steps, seen=record.tokens_seen,
         learned=record.tokens_learned, seconds=record.cpu_seconds, problems=len(held_out), **scores,
     )  # fmt: skip
-    (options.output / "README.md").write_text(card, encoding="utf-8")
-    (options.output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    print(f"{time.process_time() - started:.0f} CPU s in all", json.dumps(scores, indent=2))
+    write_card(options.output, card, scores)
 
 
 if __name__ == "__main__":

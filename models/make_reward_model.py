@@ -5,7 +5,6 @@ python -m models.make_reward_model [--output FOLDER] [--seed 0] [--rows N]
 The reward model learns from noisy labels alone. The card compares it with the gold score behind them.
 """
 
-import argparse
 import json
 import tempfile
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gymformer import train_reward
 from gymformer.data.preferences import Preferences, load_preferences
@@ -22,6 +20,7 @@ from gymformer.data.world.gold import chances, descriptiveness
 from gymformer.device import num_parameters
 from gymformer.lm.reward import RewardModel
 from gymformer.resources import resource
+from models._command import options_of, write_card
 
 DATA = "data/descriptiveness_offline_5k"
 # One pass in small steps: a second one would learn the noise by heart.
@@ -103,12 +102,7 @@ that out.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "reward_model")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, help="of the data, for a trial that teaches nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = options_of("reward_model", __doc__, "rows", "of the data")
     source = resource(DATA)
     preferences = load_preferences(source)
     if options.rows:
@@ -122,9 +116,7 @@ def main() -> None:
     model.save_pretrained(options.output)
     card = CARD.format(parameters=num_parameters(model), seed=options.seed, data=DATA, scores=scores, steps=steps,
                        seconds=seconds, spread=model.spread, settings=", ".join(f"{k}={v!r}" for k, v in SETTINGS.items()))  # fmt: skip
-    (options.output / "README.md").write_text(card, encoding="utf-8")
-    (options.output / "scores.json").write_text(json.dumps(asdict(scores), indent=2) + "\n", encoding="utf-8")
-    print(f"{time.process_time() - started:.0f} CPU s in all", json.dumps(asdict(scores), indent=2))
+    write_card(options.output, card, asdict(scores))
 
 
 if __name__ == "__main__":

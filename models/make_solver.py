@@ -7,14 +7,10 @@ the calculator's annotations; then most are bare answers. What the calculator wr
 is a guess, and the way to a sure one lies beside it.
 """
 
-import argparse
-import json
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, repeat
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,6 +23,7 @@ from gymformer.env.lines_to_tokens import LinesToTokens
 from gymformer.rl.token_envs import TokenEnvs
 from gymformer.rl.token_rollouts import collect_tokens
 from gymformer.rl.transformers_nn import LMActorNetwork
+from models._command import options_of, write_card
 from models._tokenizer import ASSISTANT, END, SYSTEM, USER, train_tokenizer
 from models._training import Batch, TrainingRecord, batches, train
 
@@ -199,13 +196,7 @@ On {problems} held-out problems of two or three calculations, in `GSM8K-v0` with
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "solver")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="of each phase, for a trial that teaches nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.process_time()
+    options = options_of("solver", __doc__, of="of each phase")
     first, second = (FIRST_PHASE, SECOND_PHASE) if options.steps is None else (options.steps, options.steps)
     model, tokenizer, record = make(options.seed, first, second)
     held_out = held_out_problems(options.seed, EVALUATED if options.steps is None else 4)
@@ -224,9 +215,7 @@ def main() -> None:
         steps=record.steps, seen=record.tokens_seen, learned=record.tokens_learned, seconds=record.cpu_seconds, problems=len(held_out),
         thought=scores["sampled"]["right_if_worked"], **scores,
     )  # fmt: skip
-    (options.output / "README.md").write_text(card, encoding="utf-8")
-    (options.output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    print(f"{time.process_time() - started:.0f} CPU s in all", json.dumps(scores, indent=2))
+    write_card(options.output, card, scores)
 
 
 if __name__ == "__main__":

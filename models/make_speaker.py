@@ -7,15 +7,11 @@ every token is learned; then they are as careless as the model is to be, and the
 right, often does something else, and reinforcement brings the one out of the other.
 """
 
-import argparse
-import json
 import math
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -28,6 +24,7 @@ import gymformer.registration  # noqa: F401  (the environments' ids)
 from gymformer.evaluation import play_tokens
 from gymformer.rl.agent import language_agent
 from gymformer.rl.transformers_nn import LMActorNetwork
+from models._command import options_of, write_card
 from models._students import Player, dialogue_student, logic_puzzle_student, memory_buffer_student, meta_reasoning_student
 from models._tokenizer import ASSISTANT, END, SYSTEM, USER, train_tokenizer
 from models._training import Batch, TrainingRecord, batches, train
@@ -250,13 +247,7 @@ def card_row(name: str, how: str, scores: dict[str, float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "speaker")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="of each phase, for a trial that teaches nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.process_time()
+    options = options_of("speaker", __doc__, of="of each phase")
     trial = options.steps is not None
     phases = [replace(phase, steps=options.steps) for phase in PHASES] if trial else PHASES
     model, tokenizer, records = make(options.seed, phases, 20 if trial else OF_EACH)
@@ -273,9 +264,7 @@ def main() -> None:
         seen=sum(record.tokens_seen for record in records), learned=sum(record.tokens_learned for record in records),
         seconds=sum(record.cpu_seconds for record in records), episodes=episodes, rows=rows,
     )  # fmt: skip
-    (options.output / "README.md").write_text(card, encoding="utf-8")
-    (options.output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    print(f"{time.process_time() - started:.0f} CPU s in all", json.dumps(scores, indent=2))
+    write_card(options.output, card, scores)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ description may be bare or rich or say everything twice, a review be for or agai
 learns every manner and prefers none, which leaves something for a reward to choose.
 """
 
-import argparse
-import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTraine
 
 from gymformer.data.world import KINDS, Request, features, is_well_formed, reply, request
 from gymformer.data.world.grammar import sentences_of
+from models._command import options_of, write_card
 from models._tokenizer import ASSISTANT, END, USER, train_tokenizer
 from models._training import TrainingRecord, as_batch, batches, loss_of, train
 
@@ -277,27 +275,18 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: in
 
 def save(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, record: TrainingRecord, seed: int, count: int, folder: Path
-) -> dict:
-    """Writes the model's folder, card and scores, which are returned."""
+) -> None:
+    """Writes the model's folder, with its card and its scores."""
     scores, samples = measure(model, tokenizer, seed, count)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(card(model, tokenizer, record, seed, scores, samples), encoding="utf-8")
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    return scores
+    write_card(folder, card(model, tokenizer, record, seed, scores, samples), scores)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "writer")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="of training, for a trial that teaches nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.process_time()
+    options = options_of("writer", __doc__)
     model, tokenizer, record = make(options.seed, options.steps or STEPS)
-    scores = save(model, tokenizer, record, options.seed, EVALUATED if options.steps is None else 2, options.output)
-    print(f"{time.process_time() - started:.0f} CPU s in all", json.dumps(scores, indent=2))
+    save(model, tokenizer, record, options.seed, EVALUATED if options.steps is None else 2, options.output)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,49 @@ def test_the_readmes_tables_are_those_of_the_results(script):
     run(script, "tables", "--check")
 
 
+@pytest.fixture
+def drive(monkeypatch, tmp_path):
+    """A function of a command line, which `driver` does with two commands in place of measurements; of its results, `tmp_path` is
+    the benchmarks' folder."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    driver, tables = map(importlib.import_module, ("driver", "tables"))
+    for name, place in (("HERE", tmp_path), ("RESULTS", tmp_path / "results"), ("QUICK_RESULTS", tmp_path / "quick")):
+        monkeypatch.setattr(driver, name, place)
+
+    def targets(name: str, result: dict) -> list:
+        return [tables.Target(name, result["figure"], 1, True)]
+
+    told = tables.Tables("it", "of it: ", "it_", dict.fromkeys(("high", "low"), lambda result: str(result["figure"])), targets)
+    commands = {"high": lambda options: {"figure": 2}, "low": lambda options: {"figure": 0, "machine": MACHINE}}
+
+    def drive(*line: str) -> int:
+        parser = driver.arguments("", commands, aside=("quick", "only"))
+        parser.add_argument("--only", nargs="+")
+        return driver.drive(parser.parse_args(line), commands, told)
+
+    return drive
+
+
+def test_the_exit_status_says_whether_the_targets_were_met_and_the_tables_are_the_readmes(drive, tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- it:begin -->\n<!-- it:end -->\n")
+    assert drive("high") == 0 and drive("low") == 1
+    results = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").iterdir()}
+    assert results.keys() == {"it_high", "it_low"} and results["it_low"] == {"figure": 0, "machine": MACHINE}
+    assert results["it_high"]["machine"]["versions"].keys() >= {"gymformer", "transformers"}
+    assert drive("tables", "--check") == 1 and "run: python benchmarks/it.py tables" in capsys.readouterr().err
+    assert drive("all") == 1 and drive("tables", "--check") == 0
+    assert "### of it: low\n\n0\n\n* MISSED: low: 0 (target: at least 1)" in readme.read_text()
+
+
+@pytest.mark.parametrize("aside", [["--quick"], ["--only", "me"]])
+def test_results_of_a_part_are_set_aside(drive, tmp_path, aside):
+    (tmp_path / "README.md").write_text("as it was")
+    drive("all", *aside)
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "quick"}
+    assert (tmp_path / "README.md").read_text() == "as it was"
+
+
 @pytest.mark.parametrize(
     ("script", "task", "settings"),
     [
@@ -274,14 +317,14 @@ def test_the_targets_of_algorithms_take_the_worst_seed(monkeypatch, tmp_path):
     assert gaining.figure == 2 and not gaining.met and lowest.figure == pytest.approx(-0.1) and not lowest.met
     runs |= {"ppo": [a_run(0.3)], "rloo": [a_run(0.4), a_run(0.26, seed=1)]}
     assert all(target.met for target in tables.targets("learning", {"tasks": {"sums": runs}}))
-    text = tables.section("learning", {"tasks": {"sums": runs}, "machine": MACHINE})
+    text = tables.TABLES.section("learning", {"tasks": {"sums": runs}, "machine": MACHINE})
     assert "**33.0**, worst 26.0" in text
     assert "Not measured yet: `python benchmarks/algorithms.py learning --task words`." in text
     tables.draw_learning({"tasks": {"sums": runs}}, tmp_path / "learning.png")
     control = {"seed": 0, "config": {"lam": 0.9}, "run": {"num_envs": 4}, "mean": 400.0, "interval": [390, 410], "timesteps": 9, "seconds": 1.0,
                "curve": [[1, 20.0], [9, 90.0]]}  # fmt: skip
     tables.draw_control({"runs": {"a2c": [control, control]}}, tmp_path / "control.png")
-    text = tables.section("control", {"runs": {"a2c": [control], "ppo": [control | {"run": None}]}, "machine": MACHINE})
+    text = tables.TABLES.section("control", {"runs": {"a2c": [control], "ppo": [control | {"run": None}]}, "machine": MACHINE})
     assert "| **A2C**, num_envs 4, lam 0.9 | mean | **400.0** | worst 400.0 |" in text and "| **PPO**, preset |" in text
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("learning.png", "control.png"))
 
@@ -297,7 +340,7 @@ def test_the_speed_of_an_algorithm_is_compared_with_the_same_of_trl(monkeypatch)
     settings = {"S": {"grpo": runs(6, 8), "trl_grpo": runs(4, 5), "trl_rloo": runs(1, 1), "hand_grpo": runs(6, 8)}}
     grpo, rloo, *of_m = tables.targets("speed", {"settings": settings})
     assert grpo.figure == pytest.approx(1.55) and grpo.met and not rloo.met and not any(target.met for target in of_m)
-    text = tables.section("speed", {"settings": settings, "machine": MACHINE})
+    text = tables.TABLES.section("speed", {"settings": settings, "machine": MACHINE})
     assert "| TRL's GRPO | 4 | 4 to 5 | 1.55 (1.50 to 1.60) | 18 | 25% |" in text
     assert "| TRL's RLOO, reference | 1 | 1 to 1 |  | 4 | 25% |" in text
 
@@ -305,15 +348,16 @@ def test_the_speed_of_an_algorithm_is_compared_with_the_same_of_trl(monkeypatch)
 def test_what_a_curriculum_is_worth_is_measured_and_told(contender, monkeypatch):
     """One tiny run; its figures beside made-up ones of the other plans."""
     monkeypatch.syspath_prepend(BENCHMARKS)
-    curriculum = importlib.import_module("curriculum")
+    curriculum, tables = map(importlib.import_module, ("curriculum", "curriculum_tables"))
     tiny = curriculum.SETTINGS | {"tokens": 200, "update_interval": 8, "problems": 2, "longest": 24, "difficulties": [1.0]}
     run = contender("cur_learning").learn(tiny | {"plan": "curriculum", "seed": 0})
     assert run["tokens"] >= 200 and run["updates"][-1][2] in (0.3, 0.4, 0.5), "from 0.5 at most two steps down"
     others = [run | {"plan": plan, "after": {"1.0": right}} for plan, right in (("uniform", 0.25), ("hard", 0.125))]
     result = {"before": {"1.0": 0.0}, "runs": [run | {"after": {"1.0": 0.5}}, *others], "machine": MACHINE}
-    (target,) = curriculum.targets(result)
+    (target,) = tables.targets("learning", result)
     assert target.figure == 0.25 and target.met
-    assert "| 50.0% |" in curriculum.section(result) and "met: sums right" in curriculum.section(result)
+    text = tables.TABLES.section("learning", result)
+    assert "| 50.0% |" in text and "met: sums right" in text
 
 
 @pytest.mark.parametrize("task", ["blackjack", "lake"])
@@ -347,7 +391,7 @@ def test_answers_over_http_are_counted_by_how_often_it_had_to_be_asked(contender
     assert (game["at_once"], game["corrected"], game["fallbacks"]) == (1, 1, 1)
     monkeypatch.syspath_prepend(BENCHMARKS)
     tables = importlib.import_module("agent_tables")
-    assert "| **all** | 1 | 1 | 1 | 1 | 5 | 40.0% |" in tables.section("server", {"games": [game], "machine": MACHINE})
+    assert "| **all** | 1 | 1 | 1 | 1 | 5 | 40.0% |" in tables.TABLES.section("server", {"games": [game], "machine": MACHINE})
     (target,) = tables.targets("server", {"games": [game, game | {"at_once": 45, "corrected": 0, "fallbacks": 0}]})
     assert target.figure == 47 / 50 and target.met
 
@@ -382,4 +426,4 @@ def test_the_targets_of_agents_take_the_worst_seed(monkeypatch):
     rounds = {"gymformer": [record | {"seconds": 1.0}] * 3, "loop": [record | {"seconds": 5.0, "tokens": 100}] * 3}
     (speed,) = tables.targets("speed", {"rounds": rounds})
     assert speed.figure == 10 and speed.met, "at equally many tokens a step, of which the loop had half as many"
-    assert "10.0 times as many" in tables.section("speed", {"rounds": rounds, "machine": MACHINE})
+    assert "10.0 times as many" in tables.TABLES.section("speed", {"rounds": rounds, "machine": MACHINE})

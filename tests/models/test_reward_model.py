@@ -67,7 +67,7 @@ def test_a_critic_that_starts_from_it_reads_with_its_head(model):
 
 
 def test_the_recipe_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(make_reward_model.torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     monkeypatch.setattr(sys, "argv", ["make_reward_model", "--rows", "40", "--output", str(tmp_path / "trial")])
     make_reward_model.main()
     assert load_reward_model(tmp_path / "trial").rows.template == "chat"
