@@ -68,7 +68,7 @@ def targets(name: str, result: dict[str, Any]) -> list[Target]:
                 runs = settings.get(setting, {})
                 figure = middle(ratios(runs["gymformer"], runs[peer])) if {"gymformer", peer} <= runs.keys() else nan
                 found.append(Target(f"speed, {setting}, gymformer / {NAMES[peer].partition(':')[0]}", figure, bound, True))
-            if "M_bf16" in settings and "gymformer" in settings["M"]:
+            if {"M", "M_bf16"} <= settings.keys() and all("gymformer" in settings[setting] for setting in ("M", "M_bf16")):
                 figure = middle(ratios(settings["M_bf16"]["gymformer"], settings["M"]["gymformer"]))
                 found.append(Target("speed, M, gymformer in bfloat16 / float32", figure, BF16_RATIO, True))
             return found
