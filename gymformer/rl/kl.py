@@ -16,6 +16,7 @@ from gymformer.rl.segment import Segment
 __all__ = ["AdaptiveCoefficient", "DeclaresReference", "KLPenalty", "kl_k3", "log_probs_and_entropy_of", "log_probs_of"]
 
 AT_ONCE = 2**25  # logits that are held at once, 128 MiB of float32
+ROUNDING = 1e-5  # nats by which two passes of one policy differ at most in float32
 SAMPLE = 4096  # numbers of a parameter by which it is known again
 
 
@@ -49,7 +50,8 @@ class AdaptiveCoefficient:
 class KLPenalty:
     """Writes the penalty -β (log π_old(a_t|s_t) - log π_ref(a_t|s_t)) beside each reward (arXiv:1909.08593, eq. 2).
 
-    Its mean over decisions is -β times an estimate (k1) of KL(π_old || π_ref). The reference is never trained. `coefficient`
+    Its mean over decisions is -β times an estimate (k1) of KL(π_old || π_ref). It is 0 where no decision of a rollout differs by more
+    than rounding. The reference is never trained. `coefficient`
     is β, or an AdaptiveCoefficient that follows the divergence. `actor`, where it is in half precision: its log π is computed
     anew, in one pass like the reference's, for a rollout's cached passes differ from that by more than a small divergence.
     """
@@ -70,6 +72,8 @@ class KLPenalty:
         """One pass of the reference over all decisions; returns what the divergence is and what it costs."""
         log_probs = log_probs_of(self.reference, segments).cpu()
         log_ratio = self._own(segments) - log_probs
+        if log_ratio.abs().max() < ROUNDING:  # the reference itself: normalised advantages would make much of nothing
+            log_ratio = torch.zeros_like(log_ratio)
         beta, sums = self.beta, []
         for segment, kl in zip(segments, log_ratio.split([len(segment) for segment in segments]), strict=True):
             penalty = -beta * kl.numpy()

@@ -54,6 +54,21 @@ def test_at_the_first_step_the_divergence_of_every_token_is_zero(architecture, k
     assert abs(statistics["kl_to_reference"]) < 1e-6 and abs(statistics["kl_to_reference_k3"]) < 1e-6
 
 
+def test_where_nothing_is_paid_the_first_update_does_not_learn_from_rounding():
+    """Advantages are normalised: differences of 1e-8 between two passes of one policy would become a step of full size."""
+    actor, critic = with_value_head(lm_actor("gpt2"))
+    with torch.no_grad():
+        critic.head.weight.zero_()
+        critic.head.bias.zero_()
+    segments = rollout(actor, critic)
+    for segment in segments:
+        segment.rewards = np.zeros(len(segment))
+    KLPenalty(actor.reference(), 0.1)(segments)
+    before = [parameter.detach().clone() for parameter in actor.parameters()]
+    ppo_for(actor, critic, lr_actor=1e-2).update(segments)
+    assert all(torch.equal(now, then) for now, then in zip(actor.parameters(), before, strict=True))
+
+
 @pytest.mark.parametrize("kind", ["copy", "adapter off", "second adapter"])
 def test_after_learning_it_is_not_and_refreshed_it_is_again(kind):
     actor, critic = with_value_head(lm_actor(lora=None if kind == "copy" else 2))
