@@ -95,11 +95,20 @@ class KLPenalty:
 
     def state_dict(self) -> dict[str, Any]:
         """What an adaptive coefficient has become, and by what the reference is known again, as JSON holds it."""
-        return {"beta": self.beta, "reference": fingerprint(self.reference)}
+        return {"beta": self.beta, "reference": None if self.tensors() else fingerprint(self.reference)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a reference has become that was refreshed; nothing of another, which whoever resumes gives again."""
+        return self.reference.tensors() if getattr(self.reference, "is_refreshed", False) else {}  # type: ignore[operator]
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        if tensors:
+            self.reference.load_tensors(tensors)  # type: ignore[operator]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ValueError where the reference is another one: the penalties would pull somewhere else."""
-        if state.get("reference", own := fingerprint(self.reference)) != own:
+        stored = state.get("reference")  # None where its tensors were kept
+        if stored is not None and stored != fingerprint(self.reference):
             raise ValueError("the reference is not the one that this run began with; give the same one again. Where it is the actor as "
                              'it was at first (reference="initial"), build the actor anew before resuming: one that has learned since '
                              "is no reference")  # fmt: skip

@@ -287,6 +287,7 @@ class FrozenCopy(ActorNetwork):
         self._actor = (actor,)  # in a tuple, so that the actor is not a part of this network
         self.copy = copy.deepcopy(actor).requires_grad_(False)
         self.distribution, self.sampling, self.context = self.copy.distribution, actor.sampling, actor.context
+        self.is_refreshed = False  # since it was made
 
     def forward(self, state: Tensor) -> Tensor:
         return self.evaluate(last_states(state))
@@ -297,7 +298,15 @@ class FrozenCopy(ActorNetwork):
 
     def refresh(self) -> None:
         """It is the actor's policy of this moment."""
-        self.copy.load_state_dict(self._actor[0].state_dict())
+        self.load_tensors(self._actor[0].state_dict())
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.copy.state_dict()
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """It is the policy that `tensors()` was of."""
+        self.copy.load_state_dict(tensors)
+        self.is_refreshed = True
 
 
 class AdapterOff(ActorNetwork):
@@ -336,17 +345,30 @@ class FrozenAdapter(ActorNetwork):
         if self.NAME not in lm.peft_config:
             lm.add_adapter(self.NAME, lm.peft_config[self.own])
         self.refresh()
+        self.is_refreshed = False  # since it was made
 
     @torch.no_grad()
     def refresh(self) -> None:
         """It is the actor's policy of this moment."""
-        lm = self._actor[0].lm
-        own = dict(lm.named_parameters())
-        for name, parameter in own.items():
-            parts = name.split(".")
-            if self.NAME in parts:
-                parameter.copy_(own[".".join(self.own if part == self.NAME else part for part in parts)])
+        own = dict(self._actor[0].lm.named_parameters())
+        self.load_tensors(
+            {
+                name: own[".".join(self.own if part == self.NAME else part for part in name.split("."))]
+                for name in self.tensors()
+            }
+        )
         self._activate(self.own)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of its adapter."""
+        return {name: p for name, p in self._actor[0].lm.named_parameters() if self.NAME in name.split(".")}
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """It is the policy that `tensors()` was of."""
+        for name, parameter in self.tensors().items():
+            parameter.copy_(tensors[name])
+        self.is_refreshed = True
 
     def _activate(self, adapter: str) -> None:
         lm = self._actor[0].lm

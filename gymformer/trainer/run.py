@@ -142,9 +142,11 @@ class Run:
         curriculum = [state["curriculum"], *state.get("other_curricula", [])][self.ranks.rank]
         if curriculum is not None:
             self.curriculum.load_state_dict(curriculum)  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
-        for transform, remembered in zip(self.transforms, state["transforms"], strict=True):
+        for i, (transform, remembered) in enumerate(zip(self.transforms, state["transforms"], strict=True)):
             if remembered is not None:
                 transform.load_state_dict(remembered)  # pyright: ignore[reportFunctionMemberAccess]
+            if kept := part(tensors, f"transform{i}"):
+                transform.load_tensors(kept)  # pyright: ignore[reportFunctionMemberAccess]
         self._cut_log(state["log_offset"])
         self.metrics = self.ranks.from_first(lambda: read_metrics(folder))
         self._unsaved = False
@@ -271,6 +273,9 @@ class Run:
         tensors = own | {f"agent/{name}": value for name, value in self.agent.tensors(self.agent.reads_tokens).items()}
         tensors |= {f"rank{rank}/{name}": value for rank, others in enumerate(differing) for name, value in others.items()}
         tensors |= {"returns": torch.tensor(self.returns, dtype=torch.float64)}
+        for i, transform in enumerate(self.transforms):
+            kept: dict[str, torch.Tensor] = getattr(transform, "tensors", dict)()
+            tensors |= {f"transform{i}/{name}": value for name, value in kept.items()}
         if self.reward_normalizer is not None:
             tensors |= {f"rewards/{k}": torch.from_numpy(v) for k, v in self.reward_normalizer.moments.state().items()}
         names = ("timesteps", "updates", "checkpoints", "saved_at", "evaluated_at", "best")

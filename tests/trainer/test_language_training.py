@@ -198,6 +198,21 @@ def test_a_reference_that_its_giver_refreshes_follows_the_actor():
     assert 0 < last[1] < 0.5 * last[0]
 
 
+@pytest.mark.parametrize("lora", [None, 2], ids=["copy", "second adapter"])
+def test_a_refreshed_reference_is_resumed_with(lora, tmp_path):
+    def run(episodes, folder, resume=False):
+        actor = LMActorNetwork(sharp_lm(), lora=lora)
+        reference: Any = actor.reference(refreshable=True)
+        return quick(Chatter, actor, reference=reference, transforms=[lambda segments: reference.refresh() or {}], save_path=folder,
+                     max_episodes=episodes, save_interval=4, resume=resume, ppo_config=PPOConfig(lr_actor=1e-2))  # fmt: skip
+
+    whole = run(12, tmp_path / "whole")
+    run(8, tmp_path / "parts")  # the reference of the next rollout is the policy after the first update
+    resumed = run(12, tmp_path / "parts", resume=True)
+    assert_same_run(whole, resumed)
+    assert resumed.metrics[-1]["kl_to_reference_k3"] > 1e-6
+
+
 def test_an_adaptive_coefficient_belongs_to_the_run():
     coefficient = AdaptiveCoefficient(target=1e-4, horizon=10.0)
     runs = [quick(Chatter, reference="initial", kl_coef=coefficient, ppo_config=PPOConfig(lr_actor=1e-2)) for _ in range(2)]
