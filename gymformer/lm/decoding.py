@@ -169,8 +169,8 @@ class KVReader:
         ).last_hidden_state
 
     def _step(self, ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """The same of one token for each row. A third of a small model's time for it goes into transformers' Python, so a step of so
-        many rows is recorded, and the others are played. The first of both are compared with what the model itself says."""
+        """The same of one token for each row. A quarter or more of a small model's time for it goes into transformers' Python, so a
+        step of so many rows is recorded, and the others are played. The first of both are compared with what the model itself says."""
         if self.rows != len(ids):
             self.rows, self.steps, self.play = len(ids), 0, None
         self.steps += 1

@@ -13,7 +13,15 @@ from gymformer.rl.batch import States, decision_index, legal_actions, parts, per
 from gymformer.rl.networks import ActorNetwork
 from gymformer.rl.segment import Segment
 
-__all__ = ["AdaptiveCoefficient", "DeclaresReference", "KLPenalty", "kl_k3", "log_probs_and_entropy_of", "log_probs_of"]
+__all__ = [
+    "AdaptiveCoefficient",
+    "DeclaresReference",
+    "KLPenalty",
+    "Refreshable",
+    "kl_k3",
+    "log_probs_and_entropy_of",
+    "log_probs_of",
+]
 
 AT_ONCE = 2**25  # logits that are held at once, 128 MiB of float32
 ROUNDING = 1e-5  # nats by which two passes of one policy differ at most in float32
@@ -26,6 +34,17 @@ class DeclaresReference(Protocol):
 
     reference: Any  # a model's folder or hub id; None: the actor as it is before training
     kl_coef: float  # reward for a nat of divergence
+
+
+@runtime_checkable
+class Refreshable(Protocol):
+    """A reference that becomes the actor's policy of the moment when its giver says so, and is kept in checkpoints."""
+
+    is_refreshed: bool  # since it was made
+
+    def refresh(self) -> None: ...
+    def tensors(self) -> dict[str, Tensor]: ...
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -99,11 +118,15 @@ class KLPenalty:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a reference has become that was refreshed; nothing of another, which whoever resumes gives again."""
-        return self.reference.tensors() if getattr(self.reference, "is_refreshed", False) else {}  # type: ignore[operator]
+        reference = self.reference
+        return reference.tensors() if isinstance(reference, Refreshable) and reference.is_refreshed else {}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        if tensors:
-            self.reference.load_tensors(tensors)  # type: ignore[operator]
+        """Raises ValueError where the reference cannot be refreshed, as the one that they are of was."""
+        if not isinstance(self.reference, Refreshable):
+            raise ValueError("this run was interrupted with a reference that had been refreshed; give such a one again: "
+                             "reference=actor.reference(refreshable=True)")  # fmt: skip
+        self.reference.load_tensors(tensors)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ValueError where the reference is another one: the penalties would pull somewhere else."""

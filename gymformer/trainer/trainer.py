@@ -29,7 +29,7 @@ from gymformer.rl.algorithm import Algorithm
 from gymformer.rl.common_nn import MLPActorNetwork, MLPCriticNetwork
 from gymformer.rl.envs import Envs, EnvSource, Vectorization, make_envs, name_of
 from gymformer.rl.errors import NonFiniteError
-from gymformer.rl.kl import AdaptiveCoefficient, DeclaresReference, KLPenalty
+from gymformer.rl.kl import AdaptiveCoefficient, DeclaresReference, KLPenalty, Refreshable
 from gymformer.rl.networks import (
     ActorNetwork,
     CriticNetwork,
@@ -435,7 +435,7 @@ def _frozen(reference: nn.Module | Literal["initial"], policy: ActorNetwork) -> 
         return copy.deepcopy(policy) if own is None else own()
     assert isinstance(reference, nn.Module)
     # One that lies in the policy itself, the model with its adapter off, or that its giver means to refresh, is taken as it is.
-    if not list(reference.parameters()) or callable(getattr(reference, "refresh", None)):
+    if not list(reference.parameters()) or isinstance(reference, Refreshable):
         return reference
     return copy.deepcopy(reference)
 

@@ -69,6 +69,11 @@ def test_where_nothing_is_paid_the_first_update_does_not_learn_from_rounding():
     assert all(torch.equal(now, then) for now, then in zip(actor.parameters(), before, strict=True))
 
 
+def test_what_a_refreshed_reference_had_become_is_not_given_to_one_that_stays():
+    with pytest.raises(ValueError, match="refreshable=True"):
+        KLPenalty(table([[0.0, 1.0]]), 0.1).load_tensors({"weight": torch.zeros(1)})
+
+
 @pytest.mark.parametrize("kind", ["copy", "adapter off", "second adapter"])
 def test_after_learning_it_is_not_and_refreshed_it_is_again(kind):
     actor, critic = with_value_head(lm_actor(lora=None if kind == "copy" else 2))
